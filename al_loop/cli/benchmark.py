@@ -24,7 +24,7 @@ T = TypeVar("T")
 _OF_KINDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("strategies", "k", "cycles", "batches", "early_stop", "from_initial", "target"), ("",)),
     **dict.fromkeys(("seconds_per_image", "seconds_per_box"), ("",)),
-    **dict.fromkeys(("synthetic", "schedules"), ("mix",)),
+    **dict.fromkeys(("synthetic", "schedules", "healthy", "healthy_synthetic", "total"), ("mix",)),
     **dict.fromkeys(("rendered", "real"), ("mix", "transfer")),
     "starts": ("", "mix"),
 }
@@ -66,6 +66,11 @@ def _seconds_option(name: str, text: str) -> Callable[[F], F]:
     "[default: 0,25%,50%,75%,100%; with --transfer 100%]",
 )  # fmt: skip
 @_list_option("--synthetic", "0,25%,50%,75%,100%", "With --mix: numbers or shares of rendered images.")
+@click.option("--healthy", metavar="A,B,...", help="With --mix: photographs without boxes, in addition.")
+@click.option(
+    "--healthy-synthetic", metavar="A,B,...", help="With --mix: rendered images without boxes, in addition."
+)
+@number_option("--total", 10_000_000, "With --mix: images of every cell; photographs fill the rest of it.")
 @_list_option("--schedules", "pretrain,joint,replay", "With --mix: order of both kinds in a training.")
 @refused_option("--ways", "was renamed: use `--schedules`")
 @click.option("--early-stop", is_flag=True, help="Stop a training when the validation AP stops improving.")
@@ -115,9 +120,10 @@ def _spec(options: dict[str, Any]) -> BenchmarkSpec:
 
     grid: MixGrid | StrategyGrid | TransferGrid
     if options["mix"]:
-        lists = {name: _words(options[name]) for name in ("schedules", "synthetic")}
-        real = _words(options["real"] or "0,25%,50%,75%,100%")
-        grid = MixGrid(rendered=options["rendered"], real=real, **lists)
+        names = ("schedules", "synthetic", "healthy", "healthy_synthetic")
+        lists = {name: _words(options[name] or "") for name in names}
+        real = options["real"] or ("" if options["total"] else "0,25%,50%,75%,100%")
+        grid = MixGrid(rendered=options["rendered"], real=_words(real), total=options["total"], **lists)
     elif options["transfer"]:
         grid = TransferGrid(rendered=options["rendered"], real=_words(options["real"] or "100%"))
     else:

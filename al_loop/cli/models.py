@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,9 @@ from al_loop.cli.parameters import (
 )
 from al_loop.core.console import Terminal, say
 from al_loop.state.workspace import Workspace
+
+if TYPE_CHECKING:
+    from al_loop.evaluation.detection_counts import CountRuleName
 
 
 @click.command()
@@ -133,6 +137,33 @@ def compare(workspace: Workspace, first: str, second: str | None, name: str, out
     say(f"with pictures: {page}")
 
 
+@models.command("counts")
+@model_argument
+@click.option("--set", "name", default="validation", show_default=True, help="Evaluation set.")
+@click.option("--data", type=EXISTING_FILE, help="The images of a COCO file instead, such as a rendered set.")
+@click.option(
+    "--rule", type=click.Choice(["iou", "cordier", "faltings"]), default="iou", show_default=True,
+    help="How boxes are matched and counted.",
+)  # fmt: skip
+@with_locked_workspace
+def counts(
+    workspace: Workspace, model_id: str | None, name: str, data: Path | None, rule: CountRuleName
+) -> None:
+    """Count right, misclassified, missed and false boxes of MODEL, by default the current one.
+
+    By class, and with --data also by the attributes of the boxes, such as how legible a digit is.
+    """
+    from al_loop.models.counts import count_file, count_set
+    from al_loop.state.model_registry import current_model, get_model
+
+    model, terminal = get_model(workspace, model_id) if model_id else current_model(workspace), Terminal()
+    if data is None:
+        report = count_set(workspace, model, name, rule, terminal)
+    else:
+        report = count_file(workspace, model, data, rule, terminal)
+    say_lines(report.lines)
+
+
 @models.command()
 @model_argument
 @click.option(
@@ -167,6 +198,32 @@ def export(workspace: Workspace, model_id: str | None, kind: str, out: Path | No
         )
     else:
         say(f"warning: the model finds no box on {found.images} images, so that the check proves nothing")
+
+
+@models.command("masks")
+@model_argument
+@click.option("--out", type=FOLDER, required=True, help="Folder for the PNG images; new or empty.")
+@click.option("--set", "name", default="validation", show_default=True, help="Evaluation set.")
+@click.option("--pool", is_flag=True, help="The unlabelled photographs instead. They are scored first.")
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of an object in a map."
+)
+@with_locked_workspace
+def masks(
+    workspace: Workspace, model_id: str | None, out: Path, name: str, pool: bool, min_score: float
+) -> None:
+    """Write predictions of MODEL, by default the current one, as a PNG image of class ids per photograph."""
+    from al_loop.loop.pool_scoring import score_pool
+    from al_loop.models.predicted_maps import PredictedMaps
+    from al_loop.state.model_registry import current_model, get_model
+
+    terminal = Terminal()
+    model = get_model(workspace, model_id) if model_id else current_model(workspace)
+    maps = PredictedMaps(workspace, model, out, min_score, terminal)
+    if pool:
+        score_pool(workspace, model.id, terminal)
+    count = maps.of_pool() if pool else maps.of_set(name)
+    say(f"{out}: {count} pixel maps by {model.id}")
 
 
 @models.command("promote")

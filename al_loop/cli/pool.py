@@ -10,7 +10,14 @@ import click
 
 from al_loop.cli.classes import parse_classes
 from al_loop.cli.output import say_conversions, say_files, say_lines
-from al_loop.cli.parameters import EXISTING_FILE, FILE, number_option, with_locked_workspace, with_workspace
+from al_loop.cli.parameters import (
+    EXISTING_FILE,
+    FILE,
+    FOLDER,
+    number_option,
+    with_locked_workspace,
+    with_workspace,
+)
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
@@ -18,6 +25,7 @@ from al_loop.state.database.image_table import image_count, newest_images
 from al_loop.state.workspace import Workspace, init_workspace
 
 if TYPE_CHECKING:
+    from al_loop.images.healthy import HealthyReport
     from al_loop.images.label_import import LabelReport
 
 _SHOWN = 20
@@ -42,8 +50,9 @@ def pool() -> None:
 @pool.command("add")
 @click.argument("photos", nargs=-1, required=True)
 @click.option("--decode", is_flag=True, help="Decode every image: slower, but finds damage inside.")
+@click.option("--healthy", is_flag=True, help="Label them as empty: photographs without any object.")
 @with_locked_workspace
-def add(workspace: Workspace, photos: tuple[str, ...], decode: bool) -> None:
+def add(workspace: Workspace, photos: tuple[str, ...], decode: bool, healthy: bool) -> None:
     """Add PHOTOS (files, folders, globs, URLs of object stores) to the pool. Safe to repeat.
 
     A file that has not changed since it was added is not read again.
@@ -51,18 +60,31 @@ def add(workspace: Workspace, photos: tuple[str, ...], decode: bool) -> None:
     from al_loop.images.import_sources import add_sources
 
     with Terminal().progress("read photographs") as progress:
-        done = add_sources(workspace, photos, progress, decode=decode)
+        done = add_sources(workspace, photos, progress, decode=decode, healthy=healthy)
     say(f"{done.added} added, {done.known} known already, {done.refused} refused")
     say_conversions(done.notes)
     if done.skipped.suffixes:
         say(f"  {done.skipped.line()}")
     say_files("refused", done.reasons, done.refused + done.unreached)
+    if done.healthy:
+        _say_healthy(done.healthy)
     if done.unreached:
         raise DataError(
             f"{done.unreached} could not be fetched; the others are in the pool. Run the same again"
         )
     if not done.added and not done.known:
         raise DataError("none of the files could be used")
+
+
+def _say_healthy(report: HealthyReport) -> None:
+    """Print which photographs are labelled as empty now, and which are not."""
+    undo = ". Undo: al-loop pool restore-labels --last" if report.labelled else ""
+    say(f"{report.labelled} labelled as empty, {report.known} were empty already{undo}")
+    if report.kept:
+        say(f"{len(report.kept)} have another label: kept as they are")
+        say_files("kept", report.kept)
+    if report.evaluated:
+        say(f"{report.evaluated} left out: models are evaluated on them")
 
 
 @pool.command("add-val")
@@ -179,16 +201,19 @@ def repair(workspace: Workspace, photos: tuple[str, ...]) -> None:
 
 @pool.command("export")
 @click.argument("file", type=FILE)
+@click.option("--masks", type=FOLDER, help="Also write a PNG image of class ids for each photograph here.")
 @with_workspace
-def export(workspace: Workspace, file: Path) -> None:
+def export(workspace: Workspace, file: Path, masks: Path | None) -> None:
     """Write all labels by people to FILE (COCO JSON), with their outlines."""
     from al_loop.images.export import export_labels
 
-    done = export_labels(workspace, file)
+    done = export_labels(workspace, file, masks)
     say(
         f"{file}: {done.images} images, {done.empty} of them empty, {done.boxes} boxes, "
         f"{done.outlines} with an outline; {done.skipped} skipped images are left out"
     )
+    if masks:
+        say(f"{masks}: {done.images} pixel maps")
 
 
 @pool.command("list")

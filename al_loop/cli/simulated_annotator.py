@@ -21,7 +21,9 @@ from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.failures import explain_failures
 from al_loop.labelling.client.responses import Json
-from al_loop.labelling.tasks.convert import ImageSize, clip, from_result, region
+from al_loop.labelling.tasks.convert import clip, from_result, new_region, region
+from al_loop.labelling.tasks.outlines import exact_value
+from al_loop.labelling.tasks.regions import ImageSize
 from al_loop.structures.boxes import Boxes, FloatArray, iou
 
 if TYPE_CHECKING:
@@ -111,20 +113,27 @@ def correct(proposed: list[Json], truth: Boxes, size: ImageSize, classes: Sequen
     """Return the regions that a careful annotator leaves: proposals moved onto the objects, false ones gone.
 
     Pairs have IoU >= KEEP_IOU, the largest in sum; a wrong label on a good box is changed; an object without
-    a proposal gets a new box. Coordinates are those of the truth.
+    a proposal gets a new box or outline. So does one whose proposal is of another kind, such as a rectangle
+    where an outline is drawn. Coordinates are those of the truth.
     """
     regions = []
     wanted = clip(truth.xyxy, size)
-    pairs = _pair(from_result(proposed, size, classes).xyxy, wanted)
+    pairs = _pair(from_result(proposed, size, classes, outlined=True).xyxy, wanted)
     for row, xyxy in enumerate(wanted):
         if (xyxy[2:] <= xyxy[:2]).any():
             continue  # an object that is wholly outside the image
-        made = region(f"drawn{row:05d}", xyxy, classes[int(truth.labels[row])], size)
-        if row not in pairs:
+        name, label = f"drawn{row:05d}", classes[int(truth.labels[row])]
+        outline = truth.outlines[row] if truth.outlines else None
+        made = (
+            new_region(name, *exact_value(outline, size), label, size)
+            if outline
+            else region(name, xyxy, label, size)
+        )
+        kept = proposed[pairs[row]] if row in pairs else {}
+        if kept.get("type") != made["type"]:
             regions.append({**made, "origin": "manual"})
             continue
         # As the editor does: a proposal keeps its id and its score, and notes where it came from.
-        kept = proposed[pairs[row]]
         origin = "prediction-changed" if kept.get("value") != made["value"] else "prediction"
         regions.append({**kept, **made, "id": kept["id"], "origin": origin})
     return regions

@@ -248,6 +248,7 @@ class LabelStudioConfig(Section, frozen=True):
     token_env: types.Variable = "AL_LOOP_LABEL_STUDIO_TOKEN"  # environment variable with the token
     token_file: types.Text | None = None  # or the file with the token, readable by its owner only
     min_score: types.Fraction = 0.3  # boxes below it are not shown to annotators
+    outlines: Literal["auto", "polygon", "brush"] = "auto"  # in which form the model's outlines are shown
     # Whose boxes count if several people have labelled an image; users: their e-mails, in order of priority.
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
     users: types.Texts = ()

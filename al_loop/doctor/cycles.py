@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 
@@ -10,6 +11,7 @@ from al_loop.core.errors import AlLoopError, ConfigError
 from al_loop.core.files import read_json
 from al_loop.core.frozen_settings import UnreadableError, check, thawed
 from al_loop.doctor.finding import CheckContext, Finding
+from al_loop.loop.cycle_record import check_task, push_has_begun
 from al_loop.loop.verify import verify
 from al_loop.state.database.cycle_table import CycleRow, complete_numbers, open_cycles
 from al_loop.state.database.pick_table import picks_of
@@ -21,6 +23,7 @@ from al_loop.state.stages import sealed_hash, was_finished
 
 _CONTINUE = "al-loop cycle"
 _ABANDON = "al-loop cycle --abandon"
+_REFREEZE = "al-loop cycle --refreeze"
 #: Stages with a folder in the cycle, in order; the training has models/cycle-N.
 _STAGES = ("score", "select", "push", "pull")
 #: Check, problem and mend of a finding about a cycle.
@@ -52,7 +55,7 @@ def under_way(context: CheckContext) -> Iterator[Finding]:
         problem = f"is open, and so is cycle {rows[0].number}"
         yield Finding("cycles.two", f"cycle {row.number}", problem, _ABANDON)
     for row in rows[:1]:
-        for problems in (_settings, _pool, _stages):
+        for problems in (_settings, _task, _pool, _stages):
             for check_name, text, mend in problems(context, row):
                 yield Finding(f"cycles.{check_name}", f"cycle {row.number}", text, mend)
 
@@ -65,7 +68,18 @@ def _settings(context: CheckContext, row: CycleRow) -> _Problems:
     except UnreadableError as error:
         yield "settings", str(error), _ABANDON
     except ConfigError as error:
-        yield "settings", str(error), "al-loop cycle --refreeze"
+        yield "settings", str(error), _REFREEZE
+
+
+def _task(context: CheckContext, row: CycleRow) -> _Problems:
+    """Check whether people label for another `task` than al-loop.toml has."""
+    with suppress(UnreadableError):  # `_settings` reports it
+        settings = thawed(row.settings)
+        try:
+            check_task(context.workspace, row.number, settings)
+        except ConfigError as error:
+            pushed = push_has_begun(context.workspace, row.number)
+            yield "task", str(error), _ABANDON if pushed else _REFREEZE
 
 
 def _pool(context: CheckContext, row: CycleRow) -> _Problems:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from al_loop.core.errors import ConfigError, LabelStudioError
+from al_loop.core.frozen_settings import thawed
 from al_loop.doctor.finding import CheckContext, Finding
 from al_loop.labelling.backend import connect, server_name
 from al_loop.labelling.check import check_images
@@ -19,7 +20,8 @@ from al_loop.labelling.open_tasks import known_project
 from al_loop.labelling.server.credentials import read_credentials
 from al_loop.labelling.server.server_state import status
 from al_loop.labelling.tasks.project import check_labels
-from al_loop.loop.cycle_record import open_cycle_number
+from al_loop.loop.cycle_record import open_cycle_row
+from al_loop.state.database.cycle_table import CycleRow
 from al_loop.state.database.integrity import first_damage
 from al_loop.state.database.stage_table import read_stage
 from al_loop.state.leftovers import leftovers
@@ -108,26 +110,26 @@ def labelling(context: CheckContext) -> Iterator[Finding]:
     A server of the user's own gets the token, so it is asked only with `ask`: the workspace may be foreign.
     """
     workspace = context.workspace
-    number = open_cycle_number(workspace)
-    stage = read_stage(workspace.store, f"cycle-{number}", "push")
+    row = open_cycle_row(workspace)
+    stage = None if row is None else read_stage(workspace.store, f"cycle-{row.number}", "push")
     if stage is None or stage.state != "done":
-        number = None
+        row = None
     if server_name(workspace) == "embedded":
         state = status(workspace.server_home)
         if state.running and not state.answers:
             problem = f"process {state.pid} does not answer"
             yield Finding("server.hangs", "label-studio", problem, "al-loop label-studio stop")
-        elif number is not None and not state.running:
-            problem = f"cycle {number} waits for labels, and no server runs"
+        elif row is not None and not state.running:
+            problem = f"cycle {row.number} waits for labels, and no server runs"
             yield Finding("server.stopped", "label-studio", problem, "al-loop label-studio start")
         can_ask = state.answers
     else:
         can_ask = context.ask
-    if number is not None and can_ask:
-        yield from _tasks(context, number)
+    if row is not None and can_ask:
+        yield from _tasks(context, row)
 
 
-def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
+def _tasks(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
     workspace = context.workspace
     project = known_project(workspace)
     if project is None:
@@ -135,8 +137,9 @@ def _tasks(context: CheckContext, number: int) -> Iterator[Finding]:
     try:
         with connect(workspace)[0].open() as api:
             config = api.project(project)["label_config"]
-        check_labels(project, config, workspace.config.classes, outlined=workspace.config.outlined)
-        for item in [] if context.quick else check_images(workspace, number):
+        outlined = thawed(row.settings).outlined
+        check_labels(project, config, workspace.config.classes, outlined=outlined)
+        for item in [] if context.quick else check_images(workspace, row.number):
             if item.fix:
                 yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")
     except (LabelStudioError, ConfigError) as error:

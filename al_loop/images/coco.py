@@ -33,6 +33,7 @@ class CocoImage:
 
     ignored: regions that count neither in training nor in evaluation (`iscrowd`, `ignore`).
     image_sha256: id of the image in the workspace that exported the file; None in files of other tools.
+    attributes: words about each box by name, such as {"legibility": "poorly"}.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class CocoImage:
     boxes: Boxes
     ignored: Boxes = field(default_factory=Boxes)
     image_sha256: str | None = None
+    attributes: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def read_coco(path: Path, classes: Sequence[str], *, outlines: bool = False, mas
         labels = np.concatenate([labels, misspelt[coco.category[objects]]])
         crowds = _boxes(picture, labels, np.concatenate([bbox, coco.bbox[objects]]))
         size = (picture.width, picture.height)
-        images.append(CocoImage(picture.path, *size, boxes, crowds, picture.image_sha256))
+        words = tuple(coco.attributes[row] for row in kept)
+        images.append(CocoImage(picture.path, *size, boxes, crowds, picture.image_sha256, words))
     return CocoSet(images, problems)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from pathlib import Path
 from al_loop.core.console import Progress
 from al_loop.core.errors import ConfigError, DataError
 from al_loop.core.urls import masked
+from al_loop.images.healthy import HealthyReport, label_as_empty
 from al_loop.images.ingest import IngestBatch, IngestReport, prepare_image
 from al_loop.images.object_stores import read
 from al_loop.images.sources import GONE, FileStat, SkippedFiles, files_at, is_url
@@ -33,6 +34,7 @@ _TRANSIENT = {
     errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY,
 }  # fmt: skip
 _FETCHED = 16  # objects at a time: stores have a high latency
+_TAKEN = ("taken",)  # state of files that are in the pool
 
 
 @dataclass
@@ -41,6 +43,7 @@ class ImportSummary:
 
     refused: includes folders that cannot be listed.
     reasons: reasons for the first files that were refused or not reached.
+    healthy: outcome of labelling the photographs as empty, if that was asked for.
     """
 
     added: int = 0
@@ -50,13 +53,20 @@ class ImportSummary:
     reasons: list[tuple[str, str]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     skipped: SkippedFiles = field(default_factory=SkippedFiles)
+    healthy: HealthyReport | None = None
 
 
 def add_sources(
-    workspace: Workspace, places: Sequence[str], on_progress: Progress | None = None, *, decode: bool = False
+    workspace: Workspace,
+    places: Sequence[str],
+    on_progress: Progress | None = None,
+    *,
+    decode: bool = False,
+    healthy: bool = False,
 ) -> ImportSummary:
     """Add the files of folders, globs, URLs and paths to the pool. It is safe to repeat this.
 
+    healthy: label them as empty, also those that are in the pool already. All files are read for this.
     Raises DataError if there are no files, before anything is added.
     """
     skipped = SkippedFiles()
@@ -68,8 +78,9 @@ def add_sources(
         )
     closed = skipped.closed
     summary = ImportSummary(refused=len(closed), reasons=closed[:NAMED], skipped=skipped)
-    done = 0
-    for report in import_files(workspace, (f for place in places for f in list_files(place)), decode=decode):
+    done, ids = 0, list[str]()
+    files = (file for place in places for file in list_files(place))
+    for report in import_files(workspace, files, decode=decode, skip=() if healthy else _TAKEN):
         summary.added += len(report.added)
         summary.known += report.known + report.duplicates
         summary.refused += len(report.refused)
@@ -77,8 +88,12 @@ def add_sources(
         summary.notes += report.notes
         summary.reasons += [*report.refused, *report.unreached][: NAMED - len(summary.reasons)]
         done += report.files
+        if healthy:
+            ids += [*report.added, *report.matched]
         if on_progress:
             on_progress(done, max(total, done))
+    if healthy:
+        summary.healthy = label_as_empty(workspace, ids)
     return summary
 
 
@@ -98,19 +113,18 @@ def list_files(place: str, skipped: SkippedFiles | None = None) -> Iterator[File
 
 
 def import_files(
-    workspace: Workspace, files: Iterable[FileStat], *, decode: bool = False, again: bool = True
+    workspace: Workspace, files: Iterable[FileStat], *, decode: bool = False, skip: Collection[str] = _TAKEN
 ) -> Iterator[IngestReport]:
     """Add files to the pool. Yield a report for each batch, so that memory does not grow.
 
     decode: see `al_loop.images.ingest.prepare_image`.
-    again: read files that were refused before. Otherwise these count as known.
+    skip: recorded states of files that are not read and count as known: "taken", "refused".
     """
-    known = {"taken"} if again else {"taken", "refused"}
     for chunk in chunks(files):
         fresh = [
             file
             for file, state in zip(chunk, states(workspace, chunk), strict=True)
-            if state not in known or not file.stamp  # without a stamp a file may have changed
+            if state not in skip or not file.stamp  # without a stamp a file may have changed
         ]
         if len(fresh) < len(chunk):
             yield IngestReport(known=len(chunk) - len(fresh))

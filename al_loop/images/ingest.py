@@ -36,6 +36,7 @@ class IngestReport:
     """Outcome of an import. Each file is counted once.
 
     added: ids of new images.
+    matched: ids of the known images that duplicates are.
     known: number of files that were recognised without reading them.
     refused, unreached: unusable files, and objects that cannot be fetched, with reasons.
     moved: images that left the pool for an evaluation set.
@@ -51,6 +52,7 @@ class IngestReport:
     moved: int = 0
     kept: list[tuple[str, str]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    matched: list[str] = field(default_factory=list)
 
     @property
     def files(self) -> int:
@@ -139,6 +141,7 @@ class IngestBatch:
         known = known or next((self._stored[digest] for digest in hashes if digest in self._stored), None)
         if known is not None:
             report.duplicates += 1
+            report.matched.append(known)
             return known
         linked = linked and image.untouched
         shown = masked(source)
@@ -196,11 +199,14 @@ class IngestBatch:
             if digest:
                 image.hashes["stored"] = digest
         hashes = {digest for image in images for digest in image.hashes.values()}
-        copied = images_with_pixels(self._workspace.store, hashes, validation=True).keys()
-        for image in [image for image in images if copied & set(image.hashes.values())]:
-            self.drop(image.row.id)
-            image.report.added.remove(image.row.id)
-            image.report.duplicates += 1
+        copied = images_with_pixels(self._workspace.store, hashes, validation=True)
+        for image in list(images):
+            originals = [name for digest in image.hashes.values() for name in copied.get(digest, ())]
+            if originals:
+                self.drop(image.row.id)
+                image.report.added.remove(image.row.id)
+                image.report.duplicates += 1
+                image.report.matched.append(originals[0])
 
     def insert(self) -> None:
         """Write the rows. Requires a transaction."""

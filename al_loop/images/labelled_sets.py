@@ -11,11 +11,12 @@ import numpy as np
 
 from al_loop.core.console import Progress
 from al_loop.core.errors import DataError
-from al_loop.images.coco import CocoImage, CocoSet, Problem
+from al_loop.images.coco import CocoImage, CocoSet, Problem, read_coco
 from al_loop.images.identity import THREADS, pixels_sha256
 from al_loop.images.ingest import PreparedImage, prepare_image
 from al_loop.images.outlines import same_outline
 from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, LabelledImage
 
 _SAME_PX = 0.05  # boxes that differ by less are the same, because other tools round to two decimals
 _MOSTLY = 0.5  # share of images without boxes above which a warning is given
@@ -50,6 +51,12 @@ class CheckedImage(CocoImage):
     def picture(self) -> str:
         """Hash that identifies the image within its set."""
         return self.prepared.original_pixels or self.prepared.pixels or self.prepared.id
+
+    @property
+    def labelled(self) -> LabelledImage:
+        """The image where it lies, with its labels."""
+        image = ImageFile(self.prepared.id, self.path, self.prepared.width, self.prepared.height)
+        return LabelledImage(image, self.boxes, self.ignored)
 
 
 def checked_images(
@@ -169,6 +176,30 @@ def deduplicate(
 
 def _labels(image: CheckedImage) -> tuple[Boxes, Boxes]:
     return image.boxes, image.ignored
+
+
+def distinct_images(
+    path: Path, classes: Sequence[str], problems: list[str], *, outlines: bool = False
+) -> list[CheckedImage]:
+    """Return the usable images of a COCO file by id, without their bytes, as they lie there.
+
+    outlines: also read the outlines of boxes.
+    `problems` gets what was left out, joined or converted. An image that would have to be converted is left
+    out.
+    """
+    coco_set = read_coco(path, classes, masks=outlines)
+    refused: list[tuple[str, str]] = []
+    items = []
+    for item in checked_images(coco_set, path, refused):
+        if item.prepared.untouched:
+            items.append(item.without_data)
+        else:
+            reason = "is rotated by an EXIF tag, or needs conversion: save it upright as JPEG or PNG"
+            refused.append((str(item.path), reason))
+    kept = deduplicate(items, [item.picture for item in items], refused, problems, outlines=outlines)
+    problems += [one.of(path.name) if isinstance(one, Problem) else one for one in coco_set.problems]
+    problems += [Problem(f"{path.name}, image {Path(name).name}", reason) for name, reason in refused]
+    return sorted((items[index] for index in kept), key=lambda item: item.prepared.id)
 
 
 def count_phrase(images: int, boxes: int, empty: int, regions: int, outlines: int | None = None) -> str:

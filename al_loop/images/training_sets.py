@@ -61,7 +61,7 @@ def pretraining_set(workspace: Workspace, data: Sequence[Path], reporter: Report
     images = _training_set(workspace, files, reporter, decode=bool(data)) if files else []
     known = {item.image.id for item in own}
     found = PretrainingSet(own, [item for item in images if item.image.id not in known])
-    _report_set(workspace, found.images, reporter)
+    _report_set(workspace, found.images, reporter, files=found.others)
     return found
 
 
@@ -140,8 +140,17 @@ def _training_set(
     return [images[index] for index in sorted(indices)]
 
 
-def _report_set(workspace: Workspace, images: Sequence[LabelledImage], reporter: Reporter) -> None:
-    """Report the counts of a set and classes without a box. Raises DataError if it has no box at all."""
+def _report_set(
+    workspace: Workspace,
+    images: Sequence[LabelledImage],
+    reporter: Reporter,
+    *,
+    files: Sequence[LabelledImage] | None = None,
+) -> None:
+    """Report the counts of a set and classes without a box. Raises DataError if it has no box at all.
+
+    files: those of the images that are of files, which may hold unlabelled images. None: all.
+    """
     classes = workspace.config.classes
     missing = missing_classes(images, classes)
     if len(missing) == len(classes):
@@ -155,7 +164,9 @@ def _report_set(workspace: Workspace, images: Sequence[LabelledImage], reporter:
     reporter.line(f"images to pretrain on: {counts}")
     if missing:
         reporter.line(missing_warning(missing))
-    for warning in (empty_warning(len(images), empty), outline_warning(workspace, images)):
+    files = images if files is None else files
+    without_boxes = sum(not len(item.boxes) for item in files)
+    for warning in (empty_warning(len(files), without_boxes), outline_warning(workspace, images)):
         if warning:
             reporter.line(warning)
 

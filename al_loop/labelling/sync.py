@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from al_loop.core.config import Config
 from al_loop.core.errors import AlLoopError, LabelStudioError
 from al_loop.images.repository import boxes_to_json, images_by_id, outlines_to_json, source_names
 from al_loop.labelling.backend import connect, server_name
@@ -32,6 +33,7 @@ from al_loop.state.database.facts import forget_facts, read_fact, write_fact
 from al_loop.state.database.pick_table import ExpectedPick
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
 
@@ -40,6 +42,7 @@ from al_loop.structures.predictions import ScoredImages
 class PullResult:
     """Result of a pull: number of tasks by state, and a message for each task that cannot be used.
 
+    notes: a message for each task that was not taken as it is.
     edits: what people did to the model's boxes, in all finished tasks.
     disagreements: by image, the share of boxes on which several people disagree.
     late: number of labels of earlier cycles that were added or changed since the last pull.
@@ -47,6 +50,7 @@ class PullResult:
 
     counts: dict[str, int]
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     edits: Edits = field(default_factory=Edits)
     disagreements: dict[str, float] = field(default_factory=dict)
     late: int = 0
@@ -116,8 +120,7 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            # Many boxes of low score cost people more time than they save.
-            boxes=NO_BOXES if validation else scored.boxes(i).above(config.label_studio.min_score),
+            boxes=NO_BOXES if validation else _shown_boxes(config, scored, i, file),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
             reason=pick.reason,
@@ -127,11 +130,23 @@ def push_picks(
     return project_id, push(
         connection,
         project_id,
-        Batch(batch, tasks, model_id, "Validation set" if validation else f"Cycle {cycle}"),
+        Batch(
+            batch,
+            tasks,
+            model_id,
+            "Validation set" if validation else f"Cycle {cycle}",
+            config.label_studio.outlines,
+        ),
         classes=config.classes,
         images=serving,
         outlined=config.outlined,
     )
+
+
+def _shown_boxes(config: Config, scored: ScoredImages, index: int, file: ImageFile) -> Boxes:
+    """Return the model's boxes of the image at `index` that people see, with outlines if they draw these."""
+    boxes = scored.outlined_boxes(index, file.width, file.height) if config.outlined else scored.boxes(index)
+    return boxes.above(config.label_studio.min_score)  # many boxes of low score cost more time than they save
 
 
 def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> PullResult:
@@ -197,6 +212,7 @@ def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, projec
         late=len(usable),
         counts=dict(Counter(str(task.state) for task in tasks)),
         problems=[f"{task.problem} ({task.url})" for task in refused],
+        notes=[f"{task.note} ({task.url})" for task in tasks if task.note],
         edits=sum((task.edits for task in tasks if task.edits), Edits()),
         disagreements={t.image_id: t.disagreement for t in tasks if t.disagreement is not None},
     )

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from al_loop.core.config import Config
 from al_loop.core.console import Reporter
-from al_loop.core.errors import DataError, ModelError, WorkspaceError
+from al_loop.core.errors import ConfigError, DataError, ModelError, WorkspaceError
 from al_loop.core.frozen_settings import LIVE, check, thawed
 from al_loop.core.urls import masked_in
 from al_loop.images import repository
@@ -107,7 +107,7 @@ def settings_with(model: Model, config: Config) -> Config:
 def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle | None:
     """Return the open cycle with its frozen settings, if there is one.
 
-    Raises ConfigError for unusable settings.
+    Raises ConfigError for unusable settings, and for another `task` than al-loop.toml has.
     """
     row = open_cycle_row(workspace)
     if row is None:
@@ -119,9 +119,31 @@ def open_cycle(workspace: Workspace, k: int | None, reporter: Reporter) -> Cycle
     check(settings, row.number, selected=selected)
     if not selected:
         check_strategy(settings.cycle.strategy, settings)
+    check_task(workspace, row.number, settings)
     reporter.line(f"cycle {row.number}: continuing, k = {row.k}, model {row.model_id}")
     model = model_registry.get_model(workspace, row.model_id)
     return Cycle(row.number, row.k, model, settings, row.validation_images)
+
+
+def check_task(workspace: Workspace, number: int, settings: Config) -> None:
+    """Raise ConfigError if people label a cycle for another `task` than al-loop.toml has.
+
+    Its project has the controls of its own task. Once the labels are pulled, the task does not matter.
+    """
+    mine, live = settings.task, workspace.config.task
+    pull = read_stage(workspace.store, f"cycle-{number}", "pull")
+    if mine == live or (pull is not None and pull.state == "done"):
+        return
+    if not push_has_begun(workspace, number):
+        raise ConfigError(
+            f'cycle {number} began with task = "{mine}"; al-loop.toml says "{live}" now. Apply it to the '
+            f'cycle: al-loop cycle --refreeze. Or restore task = "{mine}"'
+        )
+    raise ConfigError(
+        f'cycle {number} was pushed with task = "{mine}"; al-loop.toml says "{live}" now. Restore '
+        f'task = "{mine}" until the cycle is finished. Or end the cycle, keep its labels, and begin the next '
+        f'one with "{live}": al-loop cycle --abandon'
+    )
 
 
 def live_settings(workspace: Workspace, frozen: Config) -> Config:

@@ -124,10 +124,7 @@ def pull_stage(
 
     def work(folder: Path) -> Output:
         pulled = sync.pull_labels(workspace, cycle.number, pushed["server"], pushed["project_id"])
-        if pulled.late:
-            reporter.line(f"  pull: {pulled.late} labels of earlier cycles were added or changed since")
-        for problem in pulled.problems:
-            reporter.line(f"  refused: {printable(problem)}")
+        _report_answers(pulled, reporter)
         if not pulled.complete and not (incomplete and pulled.answered):
             raise Waiting(_waiting(workspace, pushed, pulled))
         for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_MAX_LISTED]:
@@ -157,6 +154,15 @@ def pull_stage(
     if not path.is_file():  # an older al-loop kept no snapshot
         return repository.labelled(workspace)
     return repository.from_snapshot(workspace, read_json(path))
+
+
+def _report_answers(pulled: sync.PullResult, reporter: Reporter) -> None:
+    if pulled.late:
+        reporter.line(f"  pull: {pulled.late} labels of earlier cycles were added or changed since")
+    for problem in pulled.problems:
+        reporter.line(f"  refused: {printable(problem)}")
+    for note in pulled.notes:
+        reporter.line(f"  note: {printable(note)}")
 
 
 def _is_pulled(path: Path, done: Output) -> bool:

@@ -14,7 +14,6 @@ from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.cycle_record import (
     freeze_pool,
     live_settings,
-    open_cycle_number,
     open_cycle_row,
     push_has_begun,
     settings_with,
@@ -109,10 +108,7 @@ def abandon(workspace: Workspace, reporter: Reporter) -> tuple[int, str]:
 def _pull_last(workspace: Workspace, row: CycleRow, pushed: Output, reporter: Reporter) -> None:
     """Pull the newest labels if the server can be reached."""
     try:
-        frozen = workspace.with_settings(live_settings(workspace, thawed(row.settings)))
-    except UnreadableError:
-        frozen = workspace
-    try:
+        frozen = _with_frozen_settings(workspace, row)
         pulled = sync.pull_labels(frozen, row.number, pushed["server"], pushed["project_id"])
     except AlLoopError as error:
         reporter.line(f"  pull: skipped, the labelling server cannot be reached ({error})")
@@ -121,6 +117,14 @@ def _pull_last(workspace: Workspace, row: CycleRow, pushed: Output, reporter: Re
     for problem in pulled.problems:
         reporter.line(f"  refused: {problem}")
     reporter.line(f"  pull: {pulled.answered} of {pulled.total} answered")
+
+
+def _with_frozen_settings(workspace: Workspace, row: CycleRow) -> Workspace:
+    """Return the workspace with the settings that a cycle began with; with today's if they are unreadable."""
+    try:
+        return workspace.with_settings(live_settings(workspace, thawed(row.settings)))
+    except UnreadableError:
+        return workspace
 
 
 def with_recovery_hint(error: AlLoopError, number: int) -> AlLoopError:
@@ -137,9 +141,12 @@ def restart_labelling(workspace: Workspace, *, anyway: bool = False) -> str:
     anyway: detach even if labels of the project are lost.
     Raises LabelStudioError if labels would be lost, unless `anyway`.
     """
-    number = open_cycle_number(workspace)
-    if number is not None and (pushed := output_of_cycle(workspace, number, "push")):
-        lost = sync.last_pull(workspace, number, pushed["server"], pushed["project_id"])
+    row = open_cycle_row(workspace)
+    number = None if row is None else row.number
+    if row is not None and (pushed := output_of_cycle(workspace, row.number, "push")):
+        lost = sync.last_pull(
+            _with_frozen_settings(workspace, row), row.number, pushed["server"], pushed["project_id"]
+        )
         if lost and not anyway:
             raise LabelStudioError(
                 f"a new project would lack this: {'; '.join(lost)}. Nothing was changed. Finish the work "

@@ -27,12 +27,14 @@ class TrainingImages:
     """Images to learn from, to validate on, and rendered ones for `replay` and `copy_paste`.
 
     unlabelled: unlabelled images that it also learns from.
+    rendered_share: share of rendered images in the first and in the last step. None: as `replay` says.
     """
 
     training: Sequence[LabelledImage]
     validation: Sequence[LabelledImage]
     rendered: Sequence[LabelledImage] = ()
     unlabelled: UnlabelledPart | None = None
+    rendered_share: tuple[float, float] | None = None
 
 
 def check_gpus(workspace: Workspace, settings: TrainConfig) -> None:
@@ -80,8 +82,17 @@ def train_model(
         precision=training_precision(settings.precision, device),
         metric=workspace.config.key_metric,
     )
-    sets, more = (images.training, images.validation), (images.rendered, images.unlabelled)
-    job = TrainingJob(config, weights, *sets, run, folder / "training", *more)
+    job = TrainingJob(
+        config,
+        weights,
+        images.training,
+        images.validation,
+        run,
+        folder / "training",
+        rendered=images.rendered,
+        unlabelled=images.unlabelled,
+        rendered_share=images.rendered_share,
+    )
     trained = train(job, progress) if gpus == 1 else train_in_processes(job, gpus, cores() // gpus, progress)
     write_weights(folder / WEIGHTS, trained.weights, config.classes)
     discard_work_files(folder / "training")

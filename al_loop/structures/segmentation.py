@@ -87,6 +87,15 @@ def rectangle(box: FloatArray, width: int, height: int) -> Outline:
     return mask_at(np.ones((y2 - y1, x2 - x1), np.bool_), x1, y1, width, height)
 
 
+def mask_iou(first: Outline, second: Outline) -> float:
+    """Return the intersection over union of the pixels of two outlines of one image, in [0, 1]."""
+    sizes = [outline["size"] for outline in (first, second) if isinstance(outline, dict)]
+    far_corner = np.maximum(hull(first), hull(second))[2:]
+    height, width = sizes[0] if sizes else np.ceil(far_corner[::-1]).astype(int).tolist()
+    parts = [run_lengths(outline, width, height) for outline in (first, second)]
+    return float(coco.iou(parts[:1], parts[1:], [0])[0, 0])
+
+
 def hull(outline: Outline) -> FloatArray:
     """Return the upright box around an outline, xyxy (4,)."""
     if isinstance(outline, dict):

@@ -42,33 +42,48 @@ def polygons(mask: Mask) -> tuple[Polygon, ...]:
 
     COCO's polygons have no holes, so a hole is joined to the outline by a slit without width.
     """
+    rings, tree = _trace(mask)
+    outlines = []
+    for number, ring in enumerate(rings):
+        if tree[number][3] >= 0:
+            continue
+        outline = _simplify(ring)
+        hole = tree[number][2]
+        while hole >= 0:
+            outline = _join_hole(outline, _simplify(rings[hole]))
+            hole = tree[hole][0]
+        outlines.append(tuple(float(v) for v in outline.ravel()))
+    return tuple(outlines)
+
+
+def outer_rings(mask: Mask) -> list[Ring]:
+    """Return the outer edge (n, 2) of each connected piece of a mask, along the edges of its pixels, in px.
+
+    Pixels that touch at a corner are connected: the ring then touches itself there.
+    """
+    rings, tree = _trace(mask)
+    return [ring for ring, links in zip(rings, tree, strict=True) if links[3] < 0]
+
+
+def _trace(mask: Mask) -> tuple[list[Ring], Ring]:
+    """Return the edges (n, 2) of pieces and holes of a mask, and OpenCV's links between them, (rings, 4)."""
     x, y, w, h = bounds(mask)
     if not w:
-        return ()
-    corner = np.array([x, y])
+        return [], np.zeros((0, 4), np.int64)
     # At twice the size, the outermost pixels of a piece with an edge at x lie at 2 x or 2 x - 1.
     double = cv2.resize(
         mask[y : y + h, x : x + w].astype(np.uint8), (2 * w, 2 * h), interpolation=cv2.INTER_NEAREST
     )
     rings, tree = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    outlines = []
-    for number, ring in enumerate(rings):
-        if tree[0][number][3] >= 0:
-            continue
-        outline = _simplify((ring + 1) // 2)
-        hole = tree[0][number][2]
-        while hole >= 0:
-            outline = _join_hole(outline, _simplify((rings[hole] + 1) // 2))
-            hole = tree[0][hole][0]
-        outlines.append(tuple(float(v) for v in (outline + corner).ravel()))
-    return tuple(outlines)
+    corner = np.array([x, y])
+    return [np.asarray((ring.reshape(-1, 2) + 1) // 2 + corner, np.int64) for ring in rings], tree[0]
 
 
-def _simplify(ring: NDArray[np.int32]) -> Ring:
+def _simplify(ring: Ring) -> Ring:
     """Return a ring (n, 2) without the corners that hardly change it."""
     simplified = cv2.approxPolyDP(ring.astype(np.int32), _SLACK_PX, closed=True)
     if len(simplified) < 3:
-        (x0, y0), (x1, y1) = ring.min(axis=(0, 1)), ring.max(axis=(0, 1))
+        (x0, y0), (x1, y1) = ring.min(axis=0), ring.max(axis=0)
         simplified = np.array([(x0, y0), (x0, y1), (x1, y1), (x1, y0)])
     return np.asarray(simplified.reshape(-1, 2), np.int64)
 

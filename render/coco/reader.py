@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ from render.core.files import read_regular
 #: The largest file of COCO 2017 has 470 MB.
 MAX_BYTES = 2 << 30
 LISTS = ("images", "annotations", "categories")
+
+#: Attributes of an annotation without any.
+_NO_WORDS: Mapping[str, str] = MappingProxyType({})
 
 
 def read_coco(path: Path) -> LabelledSet:
@@ -144,7 +148,21 @@ def _labelled_set(file: Path, data: Mapping[str, Any], name: str) -> LabelledSet
         IgnoreRegions(*_arrays(ignored, positions, names), tuple(region.row for region in ignored)),
         tuple(problems),
         tuple(region.row for region in objects),
+        tuple(attributes_of(data["annotations"][region.row]) for region in objects),
     )
+
+
+def attributes_of(annotation: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return words about an annotation by name: `attributes` of CVAT, and the `state` that a render knows.
+
+    Texts, flags and whole numbers are words.
+    """
+    found = _NO_WORDS
+    for key in ("attributes", "state"):
+        words = annotation.get(key)
+        if isinstance(words, dict) and words:
+            found = {**found, **{n: str(v) for n, v in words.items() if isinstance(v, str | int)}}
+    return found
 
 
 def _read_categories(entries: Sequence[Any], problems: Problems) -> Mapping[Id, str | None]:

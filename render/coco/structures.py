@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ class LabelledSet:
     ignored: regions that are no objects.
     problems: a sentence for each entry that was left out, joined or converted.
     rows: (n,) indices into the file's list of annotations; empty for a set that was not read from a file.
+    attributes: (n,) further words of each annotation, see `render.coco.reader.attributes_of`; empty for a set
+        that was not read from a file.
     """
 
     name: str
@@ -82,6 +85,7 @@ class LabelledSet:
     ignored: IgnoreRegions = field(default_factory=IgnoreRegions)
     problems: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
+    attributes: tuple[Mapping[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the lengths of the arrays."""

@@ -140,7 +140,7 @@ def _place_flaw(
     spec = drawn.spec(len(placed) + 1, frame, length, scale, float(spots.pixel_m[best]) / scale)
     spec = msgspec.structs.replace(
         spec,
-        category=(defect.name or defect.kind) if recipe.labels.defects else "",
+        category=(defect.name or defect.kind) if recipe.labels.defects and defect.label else "",
         material=_material(drawn, spec, obj, assets, rng),
     )
     return _PlacedFlaw(obj, spec, spots.at[best], float(lengths[best]) / 2)

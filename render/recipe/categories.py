@@ -18,7 +18,7 @@ def derived(recipe: Recipe) -> tuple[str, ...]:
         for part in recipe.parts:
             names += part_categories(part)
     if recipe.labels.defects:
-        names += [defect.name or defect.kind for defect in recipe.defects.kinds]
+        names += [defect.name or defect.kind for defect in recipe.defects.kinds if defect.label]
     return tuple(dict.fromkeys(names))
 
 

@@ -328,7 +328,8 @@ class Defect(Table, frozen=True):
     depth_m: into the material; negative: outward.
     cover: opacity of the foreign material.
     hole: whether material is removed.
-    weight: share among the defects.
+    weight: share among the defects, or among the look-alikes.
+    label: false for a harmless look-alike, such as grease: rendered like a defect, and no annotation.
     """
 
     kind: str
@@ -345,16 +346,19 @@ class Defect(Table, frozen=True):
     softness: Annotated[Scalar, Limits(0, 4)] | None = None
     values: dict[str, Scalar] = {}
     weight: Weight = 1.0
+    label: bool = True
 
 
 class Defects(Table, frozen=True):
     """Flaws on the parts. clean: share of scenes without any; per_scene: how many in the others.
 
+    harmless: how many look-alikes (`label = false`) in every scene, clean or not.
     Classes are dealt out by `weight` before rendering, so that the counts come out as asked.
     """
 
     clean: Chance = 0.0
     per_scene: Annotated[Scalar, Limits(0, 40)] = 1.0
+    harmless: Annotated[Scalar, Limits(0, 40)] = 1.0
     kinds: tuple[Defect, ...] = ()
     mixed: bool = True
 

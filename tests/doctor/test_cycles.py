@@ -91,6 +91,12 @@ UNDER_WAY: dict[str, Damage] = {
                          "WHERE number = 2"),
         "cycles.settings", "train.seed = -1",
     ),
+    "another task in al-loop.toml": (
+        lambda w: write(
+            w / "al-loop.toml", (w / "al-loop.toml").read_bytes().replace(b'"detection"', b'"segmentation"')
+        ),
+        "cycles.task", 'was pushed with task = "detection"; al-loop.toml says "segmentation" now',
+    ),
 }  # fmt: skip
 
 

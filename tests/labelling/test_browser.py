@@ -6,12 +6,14 @@ Skipped, with a line that says so, where there is no Chromium (scripts/test gets
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 from support.annotation_page import Desk, chromium, corners, needs_chromium
 from support.factories import draw
 from support.labelling_tasks import BLOCKS, CLASSES, SIZE, Running, block_tasks, fetch_tasks, send_tasks
@@ -30,12 +32,18 @@ pytestmark = [pytest.mark.server, needs_chromium]
 POLYGON = [(100.0, 80.0), (260.0, 80.0), (260.0, 170.0)]
 
 
-@pytest.fixture
-def desk(label_studio: Running) -> Iterator[Desk]:
+@pytest.fixture(scope="module")
+def login(label_studio: Running) -> Iterator[Desk]:
     """A browser in which somebody has logged in."""
     info = label_studio.info
     with chromium() as browser:
         yield Desk.log_in(browser, info.url, info.email, info.password)
+
+
+@pytest.fixture
+def desk(login: Desk) -> Iterator[Desk]:
+    with login.fresh() as made:
+        yield made
 
 
 def test_what_people_do_in_the_browser_comes_back(
@@ -217,3 +225,92 @@ def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, desk: De
     assert (y1 + y2) / 2 == pytest.approx(280, abs=2)
     # A bar with round ends.
     assert segmentation.area(painted) == pytest.approx((x2 - x1) * (y2 - y1), rel=0.1)
+
+
+def test_outlines_of_the_model_are_edited_in_the_browser(
+    label_studio: Running, desk: Desk, tmp_path: Path
+) -> None:
+    """A polygon is moved, a hole is cut into a mask, strokes are added: what the page holds comes back.
+
+    On the second image nothing is changed.
+    """
+    connection = label_studio.info.connection
+    project = ensure_project(connection, "outlines of the model", CLASSES, outlined=True)
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    disc = np.hypot((x - 180) / 80, (y - 125) / 45) < 1
+    ring = (np.hypot((x - 445) / 45, (y - 260) / 60) < 1) & (np.hypot((x - 445) / 15, (y - 260) / 20) > 1)
+    corners_px = np.array([[100.0, 80, 260, 170], [400, 200, 490, 320], [20, 300, 120, 380]])
+    outlines = (segmentation.mask(disc), segmentation.mask(ring), None)
+    boxes = Boxes(corners_px, np.array([0, 1, 2]), np.array([0.9, 0.8, 0.7]), outlines)
+    some = [replace(task, boxes=boxes) for task in block_tasks(tmp_path, 2)]
+    result = send_tasks(connection, project, some, label_studio.images, outlined=True)
+
+    def pulled(number: int) -> PulledTask:
+        return fetch_tasks(connection, project, some, outlined=True)[number]
+
+    desk.page.goto(result.queue_url)
+    desk.open(pulled(0).task_id or 0, boxes=3)
+    assert desk.corners_seen() == [True] * 4
+    polygon, painted, _ = desk.regions()
+    assert len(polygon["value"]["points"]) <= 40
+    before = desk.painted(painted)
+    np.testing.assert_array_equal(before, ring)
+    # The polygon is moved by its inside.
+    desk.click(180, 125)
+    desk.drag((180, 125), (220, 145))
+    offset = (np.array(desk.regions()[0]["value"]["points"]) - polygon["value"]["points"]) * SIZE / 100
+    np.testing.assert_allclose(offset, np.broadcast_to([40, 20], offset.shape), atol=1)
+    desk.page.keyboard.press("Escape")
+    # A hole in the mask.
+    desk.click(415, 260)
+    desk.tool("e", "eraser")
+    desk.drag((445, 216), (446, 216))
+    holed = desk.painted(desk.regions()[1])
+    cut = before & ~holed
+    assert not (holed & ~before).any()
+    assert cut[216, 445]
+    assert np.hypot(*(np.argwhere(cut) - (216, 445)).T).max() < 8
+    # A stroke that extends the same mask, and one that is another object.
+    desk.tool("b", "brush-tool")
+    desk.drag((480, 210), (560, 210))
+    desk.page.keyboard.press("Escape")
+    desk.choose("4")
+    desk.drag((500, 60), (580, 100))
+    desk.wait_for(boxes=4)
+    shown = desk.regions()
+    extended, added = desk.painted(shown[1]), desk.painted(shown[3])
+    np.testing.assert_array_equal(extended & (x < 470), holed & (x < 470))
+    assert extended[210, 480:560].all()
+    assert not extended[216, 445]
+    line = np.abs((x - 500) - 2 * (y - 60)) / np.hypot(1, 2)
+    assert added[(line < 3) & (x > 500) & (x < 580)].all()
+    assert not added[line > 8].any()
+    seen = desk.screenshot(tmp_path / "edited.png")
+    assert _is_green(desk.near(seen, 530, 210))
+    assert not _is_green(desk.near(seen, 445, 216)[24:25])
+    desk.submit()
+    desk.open(pulled(1).task_id or 0, boxes=3)
+    desk.submit()
+
+    task = pulled(0)
+    assert task.edits == Edits(kept=1, moved=1, resized=1, added=1)
+    assert task.boxes is not None
+    assert task.boxes.labels.tolist() == [0, 1, 2, 0]
+    assert task.boxes.outlines is not None
+    points = np.array(shown[0]["value"]["points"]) * SIZE / 100
+    np.testing.assert_allclose(np.reshape(task.boxes.outlines[0], (-1, 2)), points, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(coco.decode(task.boxes.outlines[1]), extended)
+    assert task.boxes.outlines[2] is None
+    np.testing.assert_array_equal(coco.decode(task.boxes.outlines[3]), added)
+    same = pulled(1)
+    assert same.edits == Edits(kept=3)
+    assert same.boxes is not None
+    assert same.boxes.outlines is not None
+    points = np.array(polygon["value"]["points"]) * SIZE / 100
+    np.testing.assert_allclose(np.reshape(same.boxes.outlines[0], (-1, 2)), points, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(coco.decode(same.boxes.outlines[1]), ring)
+
+
+def _is_green(pixels: np.ndarray) -> bool:
+    """Whether pixels (n, 3) have the colour of the second class."""
+    return bool((pixels[:, 1] - pixels[:, ::2].max(axis=1)).min() > 30)

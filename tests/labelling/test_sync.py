@@ -18,10 +18,13 @@ from al_loop.images import repository
 from al_loop.labelling import sync
 from al_loop.labelling.backend import server_name
 from al_loop.labelling.client.responses import Json
-from al_loop.labelling.client.task import PulledTask
+from al_loop.labelling.client.task import Edits, PulledTask
 from al_loop.labelling.tasks.push import batch_filter
 from al_loop.loop.recovery import restart_labelling
 from al_loop.state.workspace import Workspace, open_workspace
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.predictions import ScoredImages
+from al_loop.structures.segmentation import area, mask
 
 pytestmark = pytest.mark.server
 
@@ -179,6 +182,81 @@ def test_another_project_begins_when_nothing_is_lost_with_the_old_one(line: Line
     assert "are kept" in restart_labelling(line.workspace, anyway=True)
     assert set(line.labels()) == {first}
     assert sync.answered_in_old_project(line.workspace, 1) == {first}
+
+
+def outlined_boxes(_: ScoredImages, index: int, width: int, height: int) -> Boxes:
+    """The predictions of a model with masks: one of low score, one with a mask."""
+    pixels = np.zeros((height, width), np.bool_)
+    pixels[10:30, 20:60] = True
+    corners = np.array([[20.0, 10, 60, 30], [1, 1, 5, 5]])
+    return Boxes(corners, np.array([1, 0]), np.array([0.9, 0.1]), (mask(pixels), None))
+
+
+@pytest.mark.parametrize(("form", "kind"), [("brush", "brushlabels"), (None, "rectanglelabels")])
+def test_the_outlines_of_the_model_are_shown_where_people_draw_outlines(
+    line: Line, monkeypatch: pytest.MonkeyPatch, form: str | None, kind: str
+) -> None:
+    monkeypatch.setattr(ScoredImages, "outlined_boxes", outlined_boxes, raising=False)
+    found = Boxes(np.array([[20.0, 10, 60, 30]]), np.array([1]), np.array([0.9]))
+    monkeypatch.setattr(ScoredImages, "boxes", lambda *_: found)
+    config = line.workspace.config
+    server = structs.replace(config.label_studio, outlines=form or "auto")
+    config = structs.replace(
+        config, name=kind, task="segmentation" if form else "detection", label_studio=server
+    )
+    line.workspace = line.workspace.with_settings(config)
+    images = line.push(1)
+    regions = [line.task(1, image)["predictions"][0]["result"] for image in images]
+    assert [[one["type"] for one in regions[i]] for i in range(2)] == [[kind], [kind]]
+    task = line.task(1, images[0])
+    answer = {"result": regions[0], "parent_prediction": task["predictions"][0]["id"]}
+    line.request("POST", f"tasks/{task['id']}/annotations/", answer)
+    pulled = line.pull(1)
+    assert (pulled.counts, pulled.edits) == ({"labelled": 1, "pending": 1}, Edits(kept=1))
+    (item,) = repository.labelled(line.workspace, outlines=True)
+    np.testing.assert_allclose(item.boxes.xyxy, [[20, 10, 60, 30]], atol=1e-9)
+    assert (item.boxes.outlines is None) == (form is None)
+    if form:
+        assert item.boxes.outlines is not None
+        assert item.boxes.outlines[0] is not None
+        assert area(item.boxes.outlines[0]) == pytest.approx(20 * 40)
+
+
+def test_a_crossing_polygon_is_told(line: Line) -> None:
+    config = structs.replace(line.workspace.config, task="segmentation", name="crossing")
+    line.workspace = line.workspace.with_settings(config)
+    image, _ = line.push(1)
+    points = [[10, 10], [50, 60], [50, 10], [10, 60]]
+    region = {
+        "id": "p", "from_name": "polygon", "to_name": "image", "type": "polygonlabels", "image_rotation": 0,
+        "original_width": 96, "original_height": 64, "value": {"points": points, "polygonlabels": ["bolt"]},
+    }  # fmt: skip
+    line.request("POST", f"tasks/{line.task(1, image)['id']}/annotations/", {"result": [region]})
+    pulled = line.pull(1)
+    assert pulled.problems == []
+    (note,) = pulled.notes
+    assert note.startswith("a polygon crosses itself: kept as a mask")
+    assert f"?task={line.task(1, image)['id']}" in note
+
+
+def test_the_last_pull_before_another_project_reads_what_people_draw(line: Line) -> None:
+    """The cycle began with outlines; al-loop.toml says something else now."""
+    config = structs.replace(line.workspace.config, task="segmentation", name="last pull")
+    began = line.workspace
+    line.workspace = line.workspace.with_settings(config)
+    image, _ = line.push(1)
+    folder = line.workspace.cycle_dir(1) / "push"
+    folder.mkdir(parents=True)
+    output = {"server": server_name(line.workspace), "project_id": line.project}
+    (folder / "stage.json").write_text(json.dumps({"input_hash": "", "output": output}))
+    region = {
+        "id": "p", "from_name": "polygon", "to_name": "image", "type": "polygonlabels", "image_rotation": 0,
+        "original_width": 96, "original_height": 64,
+        "value": {"points": [[10, 10], [50, 10], [50, 60]], "polygonlabels": ["bolt"]},
+    }  # fmt: skip
+    line.request("POST", f"tasks/{line.task(1, image)['id']}/annotations/", {"result": [region]})
+    assert "are kept" in restart_labelling(began)
+    assert list(line.labels()) == [image]
 
 
 def _moved(line: Line, image: str) -> Json:

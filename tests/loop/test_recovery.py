@@ -227,6 +227,69 @@ def test_after_the_push_the_selection_stays(loop: SmallLoop, run: Any) -> None:
     assert settings["cycle"]["beta"] == 2.0
 
 
+def write_task(root: Path, task: str) -> None:
+    path = root / "al-loop.toml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("task = ")]
+    path.write_text("\n".join([f'task = "{task}"', *lines]) + "\n")
+
+
+def test_another_task_while_people_label(loop: SmallLoop, run: Any) -> None:
+    """The project has the controls of the task that it was made for."""
+    root = loop.workspace.root
+    loop.answered = 0.0
+    run_cycle(loop.workspace, None, Silent())
+    write_task(root, "segmentation")
+    loop.answered = 0.6
+    for options in ((), ("--partial",), ("--refreeze",)):
+        code, out, err = run("-w", root, "cycle", *options)
+        assert code == 1
+        assert err.count("error: ") == 1
+        assert 'cycle 1 was pushed with task = "detection"; al-loop.toml says "segmentation" now' in err
+        assert 'Restore task = "detection" until the cycle is finished' in err
+        assert "al-loop cycle --abandon" in err
+    assert "task = 'detection' stays; al-loop.toml says 'segmentation'" in out
+    assert not repository.labelled(loop.workspace)
+    write_task(root, "detection")
+    code, out, _ = run("-w", root, "cycle", "--partial")
+    assert (code, "cycle 1 is finished" in out) == (0, True)
+
+
+def test_after_another_task_the_cycle_can_be_given_up(loop: SmallLoop, run: Any) -> None:
+    root = loop.workspace.root
+    loop.answered = 0.0
+    run_cycle(loop.workspace, None, Silent())
+    write_task(root, "segmentation")
+    loop.answered = 0.6
+    code, out, _ = run("-w", root, "cycle", "--abandon")
+    assert (code, "6 labels kept (6 labelled)" in out) == (0, True)
+
+
+def test_another_task_before_the_push_and_after_the_pull(
+    loop: SmallLoop, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from al_loop.loop.cycle_record import begin_cycle
+
+    root = loop.workspace.root
+    begin_cycle(loop.workspace, None, Silent())
+    write_task(root, "segmentation")
+    code, _, err = run("-w", root, "cycle")
+    assert code == 1
+    assert 'cycle 1 began with task = "detection"; al-loop.toml says "segmentation" now' in err
+    assert "Apply it to the cycle: al-loop cycle --refreeze" in err
+
+    def fails(*_: object, **__: object) -> None:
+        raise TrainingError("the loss is not finite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_training, "train_model", fails)
+        code, out, err = run("-w", root, "cycle", "--refreeze")
+    assert "task: 'detection' → 'segmentation'" in out
+    assert "the loss is not finite" in err
+    write_task(root, "detection")  # the labels are pulled: the task of the project does not matter
+    code, out, _ = run("-w", root, "cycle")
+    assert (code, "cycle 1 is finished" in out) == (0, True)
+
+
 def test_a_late_k_and_no_cycle(loop: SmallLoop, run: Any) -> None:
     root = loop.workspace.root
     code, _, err = run("-w", root, "cycle", "--refreeze")

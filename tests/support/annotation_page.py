@@ -71,6 +71,15 @@ class Desk:
         page.wait_for_url(lambda there: "/user/login" not in there)
         return cls(page)
 
+    @contextmanager
+    def fresh(self) -> Iterator[Desk]:
+        """Yield another page of the same login, which remembers nothing: neither tools nor sizes."""
+        self.page.evaluate("() => localStorage.clear()")
+        page = self.page.context.new_page()
+        page.set_default_timeout(30_000)
+        yield Desk(page)
+        page.close()
+
     def open(self, task: int, boxes: int) -> None:
         """Wait until a task is there: its picture has loaded, and that many boxes are drawn."""
         self.page.wait_for_function(f"() => window.Htx?.task && Number(window.Htx.task.id) === {task}")
@@ -102,6 +111,18 @@ class Desk:
         """The classes of what is drawn."""
         return [row[4] for row in self.page.evaluate(_REGIONS)]
 
+    def regions(self) -> list[dict[str, Any]]:
+        """What the page would submit now."""
+        return list(self.page.evaluate("() => window.Htx.annotationStore.selected.serializeAnnotation()"))
+
+    def painted(self, region: dict[str, Any]) -> np.ndarray:
+        """The pixels of a brush region that are more than half painted, (h, w)."""
+        from label_studio_sdk.converter.brush import decode_rle
+
+        width, height = self.size
+        numbers = decode_rle(bytes(region["value"]["rle"]))
+        return np.asarray(numbers.reshape(height, width, 4)[:, :, 3] > 127)
+
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         self._move(*start)
         self.page.mouse.down()
@@ -129,6 +150,12 @@ class Desk:
         self.page.keyboard.press(key)
         self.page.wait_for_function(f"() => ({_CHOSEN})().join() === '{key}'")
         self.page.wait_for_timeout(500)
+
+    def tool(self, key: str, name: str) -> None:
+        """Press the key of a tool, and wait until it is chosen."""
+        self.page.keyboard.press(key)
+        self.page.wait_for_selector(f"button[aria-label='{name}'].lsf-tool_active")
+        self.page.wait_for_timeout(300)
 
     def press(self, name: str, method: str = "POST") -> int:
         """Press a button that ends a task, wait until the server has answered, and return the status."""

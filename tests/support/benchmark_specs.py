@@ -94,13 +94,19 @@ def run(
 
 @dataclass(frozen=True)
 class Trained:
-    """name: of the run.  rendered: images from the folder of rendered ones."""
+    """name: of the run.  rendered: images from the folder of rendered ones.  empty: images without boxes.
+
+    beside: rendered images beside the others.  share: of these, in the first and the last step.
+    """
 
     name: str
     images: int
     rendered: int
     began_with: str | None
     frozen: bool
+    empty: int = 0
+    beside: int = 0
+    share: tuple[float, float] | None = None
 
 
 @dataclass
@@ -123,9 +129,10 @@ class FakeTrainings:
         if error := self.fail(name):
             raise error
         rendered = sum(item.image.path.parts[-3] == "rendered" for item in images.training)
-        self.trained.append(
-            Trained(name, len(images.training), rendered, start and start.id, settings.freeze == "encoder")
-        )
+        training, frozen = images.training, settings.freeze == "encoder"
+        empty = sum(not len(item.boxes) for item in training)
+        more = (empty, len(images.rendered), images.rendered_share)
+        self.trained.append(Trained(name, len(training), rendered, start and start.id, frozen, *more))
         (folder / "weights.pth").write_text(f"{name} {len(images.training)}")
         return {
             "weights_sha256": file_sha256(folder / "weights.pth"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 from PIL import Image
 from support.factories import draw
@@ -152,7 +153,8 @@ def push_cycle(workspace: Workspace, cycle: int = 1) -> tuple[int, list[str]]:
     store = workspace.store
     if cycle == 1:
         model_registry.register_model(workspace, "m0", "import", "0" * 64, None, None)
-    store.execute("INSERT INTO cycles VALUES (?, 2, '{}', 'm0', NULL, NULL, 'now', NULL, 0, 0)", cycle)
+    settings = msgspec.json.encode(workspace.config).decode()
+    store.execute("INSERT INTO cycles VALUES (?, 2, ?, 'm0', NULL, NULL, 'now', NULL, 0, 0)", cycle, settings)
     taken = {row["image_id"] for row in store.rows("SELECT image_id FROM picks")}
     ids = [image.id for image in repository.unlabelled(workspace) if image.id not in taken][:2]
     nothing = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))

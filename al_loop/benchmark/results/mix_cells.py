@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,21 +21,31 @@ LEVEL = 0.05
 
 
 class Cell(NamedTuple):
-    """A cell of the grid, over all seeds."""
+    """A cell of the grid, over all seeds. healthy, healthy_synthetic: see `MixRun`."""
 
     schedule: str
     real: int
     synthetic: int
+    healthy: int | None = None
+    healthy_synthetic: int | None = None
+
+    def __str__(self) -> str:
+        """As in "25 photographs, 100 rendered, joint"."""
+        photographs = f"{self.real} photographs{_and_healthy(self.healthy)}"
+        rendered = f"{self.synthetic} rendered{_and_healthy(self.healthy_synthetic)}"
+        return f"{photographs}, {rendered}, {self.schedule}"
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A cell with both kinds of images, compared with as many photographs alone.
+    """A cell with both kinds of images, compared with photographs alone.
 
+    real: number of these: as many as in the cell or, in a grid with a total, as many as its images.
     mean: difference in AP, over the seeds of both.
     p: see `one_sided_p`.
     """
 
+    real: int
     mean: float
     p: float | None
     seeds: int
@@ -70,32 +81,44 @@ class MixCells:
         return sorted(rows, key=lambda row: row.run.seed)
 
     def gain(self, cell: Cell) -> Gain | None:
-        """Return the comparison with as many photographs alone; None if one of both has no results."""
+        """Return the comparison with photographs alone; None if one of both has no results."""
         if cell.schedule in (REAL, RENDERED):
             return None
+        real, none = self.grid.total or cell.real, None if cell.healthy_synthetic is None else 0
         mixed = {row.run.seed: row.ap for row in self.rows(cell)}
-        alone = {row.run.seed: row.ap for row in self.rows(Cell(REAL, cell.real, 0))}
+        alone = {row.run.seed: row.ap for row in self.rows(Cell(REAL, real, 0, cell.healthy, none))}
         shared = sorted(mixed.keys() & alone.keys())
         if not shared:
             return None
         values, reference = [mixed[s] for s in shared], [alone[s] for s in shared]
         difference = float(np.mean(values) - np.mean(reference))
-        return Gain(difference, one_sided_p(values, reference), len(shared))
+        return Gain(real, difference, one_sided_p(values, reference), len(shared))
 
-    def mean_ap(self, schedule: str, real: int, synthetic: int) -> float | None:
+    def mean_ap(self, cell: Cell) -> float | None:
         """Return mean AP; one kind of images alone counts for all schedules."""
-        schedule = REAL if not synthetic else RENDERED if not real else schedule
-        values = [row.ap for row in self.rows(Cell(schedule, real, synthetic))]
+        if not cell.synthetic and not cell.healthy_synthetic:
+            cell = cell._replace(schedule=REAL)
+        elif not cell.real and not cell.healthy:
+            cell = cell._replace(schedule=RENDERED)
+        values = [row.ap for row in self.rows(cell)]
         return float(np.mean(values)) if values else None
 
 
 def _cell(row: Row[MixRun]) -> Cell:
-    return Cell(row.run.schedule, row.run.real, row.run.synthetic)
+    run = row.run
+    return Cell(run.schedule, run.real, run.synthetic, run.healthy, run.healthy_synthetic)
+
+
+def _and_healthy(count: int | None) -> str:
+    return "" if count is None else f" and {count} healthy"
 
 
 def mix_table(cells: MixCells, dataset: str = "validation") -> list[list[str]]:
     """Return a row for each cell, averaged over completed seeds. The first row is the header."""
-    heading = ["schedule", "photographs", "rendered", *METRIC_HEADINGS, "training, s"]
+    kinds = {"photographs": "real", "healthy": "healthy", "rendered": "synthetic"}
+    kinds["healthy rendered"] = "healthy_synthetic"
+    shown = {heading: name for heading, name in kinds.items() if getattr(cells.grid, name) or name == "real"}
+    heading = ["schedule", *shown, *METRIC_HEADINGS, "training, s"]
     table = [[*heading, "more than photographs alone", "p, one-sided"]]
     for cell in cells.cells():
         rows = cells.rows(cell)
@@ -104,8 +127,7 @@ def mix_table(cells: MixCells, dataset: str = "validation") -> list[list[str]]:
         table.append(
             [
                 cell.schedule,
-                str(cell.real),
-                str(cell.synthetic),
+                *(str(getattr(cell, name)) for name in shown.values()),
                 *metric_cells(rows, dataset, cells.outcome.spec.seeds),
                 seconds,
                 f"{gain.mean:+.3f}" if gain else "–",
@@ -132,10 +154,7 @@ def mix_sentences(cells: MixCells) -> list[str]:
         else:
             more = ", more" if gain.is_evident else ": no evidence that it is more"
             evidence = f"{more} (one-sided p {gain.p_text}, {gain.seeds} seeds)"
-        lines.append(
-            f"{cell.real} photographs, {cell.synthetic} rendered, {cell.schedule}: {gain.mean:+.3f} AP "
-            f"over {cell.real} photographs alone{evidence}"
-        )
+        lines.append(f"{cell}: {gain.mean:+.3f} AP over {gain.real} photographs alone{evidence}")
     return [*lines, *failure_summary(cells.all_rows)]
 
 
@@ -152,28 +171,35 @@ def mix_content(cells: MixCells) -> dict[str, Any]:
 
 
 def _heatmaps(cells: MixCells) -> dict[str, str]:
-    """Return an element of a page for each schedule; none where nothing has an AP."""
+    """Return an element of a page for each schedule and number of healthy images; none without an AP."""
 
     def evident(cell: Cell) -> bool:
         gain = cells.gain(cell)
         return gain is not None and gain.is_evident
 
+    rows, columns = cells.real, cells.synthetic
+    healthy, rendered = (
+        [None if not axis else int(number) for number in axis or [""]]
+        for axis in (cells.grid.healthy, cells.grid.healthy_synthetic)
+    )
     grids = {
-        schedule: [[cells.mean_ap(schedule, real, s) for s in cells.synthetic] for real in cells.real]
-        for schedule in cells.grid.schedules
+        key: [[Cell(key[0], real, synthetic, *key[1:]) for synthetic in columns] for real in rows]
+        for key in product(cells.grid.schedules, healthy, rendered)
     }
-    values = [value for grid in grids.values() for row in grid for value in row if value is not None]
+    aps = {key: [[cells.mean_ap(cell) for cell in row] for row in grid] for key, grid in grids.items()}
+    values = [value for grid in aps.values() for row in grid for value in row if value is not None]
     if not values:
         return {}
     span = min(values), max(values)
     return {
-        schedule: draw_heatmap(
-            grid,
-            [[evident(Cell(schedule, real, s)) for s in cells.synthetic] for real in cells.real],
-            cells.real,
-            cells.synthetic,
-            span,
-            f"h{number}",
+        _title(*key): draw_heatmap(
+            aps[key], [[evident(cell) for cell in row] for row in grid], rows, columns, span, f"h{number}"
         )
-        for number, (schedule, grid) in enumerate(grids.items())
+        for number, (key, grid) in enumerate(grids.items())
     }
+
+
+def _title(schedule: str, healthy: int | None, rendered: int | None) -> str:
+    """As in "joint, 100 healthy photographs, 0 healthy rendered images"."""
+    photographs = "" if healthy is None else f", {healthy} healthy photographs"
+    return schedule + photographs + ("" if rendered is None else f", {rendered} healthy rendered images")

@@ -30,6 +30,7 @@ from al_loop.state.workspace import now
 _METRICS = (
     "ap", "ap50", "ap75", "precision", "recall", "right", "misclassified", "missed", "false", "images_right",
 )  # fmt: skip
+_MIX_COLUMNS = ("schedule", "real", "healthy", "synthetic", "healthy_synthetic")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def report_of(outcome: Outcome, cost: LabellingCost, target: float | None = None
             outcome,
             ("mix.csv", "mix.json", "mix.html"),
             "mix.html",
-            ("schedule", "real", "synthetic", "seed", "set", *metrics, "seconds_train", "failure"),
+            (*_MIX_COLUMNS, "seed", "set", *metrics, "seconds_train", "failure"),
             minutes=lambda row: 0.0,
             summary=mix_summary(cells),
             numbers={},

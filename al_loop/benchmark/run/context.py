@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from al_loop.benchmark.run.image_counts import clipped_mix, image_counts
 from al_loop.benchmark.spec.datasets import Datasets, read_datasets
 from al_loop.benchmark.spec.initial_models import InitialModel, find_initial_model
 from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, TransferGrid, spec_record
 from al_loop.core.config import Config
 from al_loop.core.console import Reporter, Silent
-from al_loop.core.errors import ConfigError
 from al_loop.images import repository
 from al_loop.images.synthetic import without_mirroring
 from al_loop.images.training_sets import labelled_files, rendered_beside, synthetic_images
@@ -95,7 +94,7 @@ class ContextFactory:
             rendered = _rendered(spec.grid, home, datasets, reporter)
         if rendered or not isinstance(spec.grid, StrategyGrid):
             hashes["rendered"] = labels_hash(rendered)
-        spec = replace(spec, grid=_clipped(spec.grid, len(datasets.pool), len(rendered), reporter))
+        spec = replace(spec, grid=_clipped(spec.grid, datasets.pool, rendered, reporter))
         self.out.mkdir(parents=True, exist_ok=True)
         workspace = Workspace(self.out, config, Store(":memory:"))
         record = spec_record(spec, hashes, config)
@@ -123,16 +122,18 @@ def _not_evaluated(images: list[LabelledImage], datasets: Datasets) -> list[Labe
 
 
 def _clipped(
-    grid: StrategyGrid | MixGrid | TransferGrid, pool: int, rendered: int, reporter: Reporter
+    grid: StrategyGrid | MixGrid | TransferGrid,
+    pool: Sequence[LabelledImage],
+    rendered: Sequence[LabelledImage],
+    reporter: Reporter,
 ) -> StrategyGrid | MixGrid | TransferGrid:
     """Return the grid with numbers that the sets have images for, and report what was changed."""
     if isinstance(grid, StrategyGrid):
-        return _clipped_cycles(grid, pool, reporter)
-    real = tuple(map(str, image_counts("--real", grid.real, pool, reporter)))
-    if isinstance(grid, TransferGrid):
-        return replace(grid, real=tuple(number for number in real if number != "0"))
-    synthetic = image_counts("--synthetic", grid.synthetic, rendered, reporter)
-    return replace(grid, real=real, synthetic=tuple(map(str, synthetic)))
+        return _clipped_cycles(grid, len(pool), reporter)
+    if isinstance(grid, MixGrid):
+        return clipped_mix(grid, pool, rendered, reporter)
+    real = image_counts("--real", grid.real, len(pool), reporter)
+    return replace(grid, real=tuple(str(number) for number in real if number))
 
 
 def _clipped_cycles(grid: StrategyGrid, pool: int, reporter: Reporter) -> StrategyGrid:
@@ -145,24 +146,3 @@ def _clipped_cycles(grid: StrategyGrid, pool: int, reporter: Reporter) -> Strate
         wanted = f"{grid.cycles} cycles of {grid.k}"
         reporter.line(f"{wanted} are more than the pool's {pool} images: {cycles} cycles")
     return replace(grid, batches=batches, cycles=cycles)
-
-
-def image_counts(option: str, texts: tuple[str, ...], total: int, reporter: Reporter) -> list[int]:
-    """Return distinct numbers of images, ascending, from numbers and shares of all, as in "25" and "25%".
-
-    Numbers above the total are clipped and reported. Raises ConfigError for other texts.
-    """
-    counts = set()
-    for text in texts:
-        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", text)
-        if match is None or float(match[2] or 0) > 100:
-            raise ConfigError(
-                f"{option} {text}: expected numbers of images, or shares of all, as in 0,25,100 or 0,25%,100%"
-            )
-        count = int(match[1]) if match[1] else round(total * float(match[2]) / 100)
-        if count > total:
-            reporter.line(f"{option} {text}: there are {total} images, all are taken")
-        counts.add(min(count, total))
-    if not counts - {0}:
-        raise ConfigError(f"{option}: expected a number of images above 0, got {', '.join(texts) or 'none'}")
-    return sorted(counts)

@@ -121,6 +121,10 @@ def _check_mix(spec: BenchmarkSpec, grid: MixGrid) -> None:
         raise ConfigError(
             f"--schedules: expected some of {', '.join(SCHEDULES)}, got {', '.join(unknown) or 'none'}"
         )
+    if grid.total is not None and grid.real:
+        raise ConfigError(
+            "--total: photographs fill what --synthetic leaves of it. Leave --real out, or leave --total out"
+        )
     if len(spec.starts) != 1:
         raise ConfigError(f"--mix: expected one --start, got {', '.join(spec.starts) or 'none'}")
     in_two_parts = [name for name in grid.schedules if SCHEDULES[name].after]

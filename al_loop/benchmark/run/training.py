@@ -36,6 +36,7 @@ class Training:
     model: to begin with; None for random weights or the checkpoint.
     validations: largest number; with one, the weights of the last step are the result.
     rendered: images for `replay` and `copy_paste`.
+    rendered_share: see `TrainingImages`.
     changes: settings in place of those of the table [pretrain], or with a model [train].
     unlabelled: images to learn from if `self_training` in the settings says so.
     """
@@ -47,6 +48,7 @@ class Training:
     seed: int
     validations: int = 1
     rendered: Sequence[LabelledImage] = ()
+    rendered_share: tuple[float, float] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     unlabelled: Sequence[ImageFile] = ()
 
@@ -109,7 +111,9 @@ def train(
         training.initial.training_workspace(context.workspace),
         folder,
         training.model,
-        TrainingImages(training.images, validation, training.rendered),
+        TrainingImages(
+            training.images, validation, training.rendered, rendered_share=training.rendered_share
+        ),
         pool,
         settings,
         run_reporter,

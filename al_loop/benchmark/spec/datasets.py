@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from al_loop.core.errors import ConfigError, DataError
-from al_loop.images.coco import Problem, listed, read_coco
-from al_loop.images.labelled_sets import CheckedImage, checked_images, count_phrase, deduplicate
-from al_loop.structures.images import ImageFile, LabelledImage, total_boxes, total_outlines, total_regions
+from al_loop.images.coco import listed
+from al_loop.images.labelled_sets import count_phrase, distinct_images
+from al_loop.structures.images import LabelledImage, total_boxes, total_outlines, total_regions
 
 #: Names of tests and initial models, which become folders.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -114,25 +114,8 @@ def _read(
     path: Path, classes: Sequence[str], problems: list[str], *, outlined: bool
 ) -> list[tuple[LabelledImage, str]]:
     """Return the usable images of a file by id, each with the hash of its picture."""
-    coco = read_coco(path, classes, masks=outlined)
-    refused: list[tuple[str, str]] = []
-    items = []
-    for item in checked_images(coco, path, refused):
-        if item.prepared.untouched:
-            items.append(item.without_data)
-        else:
-            reason = "is rotated by an EXIF tag, or needs conversion: save it upright as JPEG or PNG"
-            refused.append((str(item.path), reason))
-    kept = deduplicate(items, [item.picture for item in items], refused, problems, outlines=outlined)
-    problems += [one.of(path.name) if isinstance(one, Problem) else one for one in coco.problems]
-    problems += [Problem(f"{path.name}, image {Path(name).name}", reason) for name, reason in refused]
-    distinct = [(_labelled(items[index]), items[index].picture) for index in kept]
-    return sorted(distinct, key=lambda pair: pair[0].image.id)
-
-
-def _labelled(item: CheckedImage) -> LabelledImage:
-    image = ImageFile(item.prepared.id, item.path, item.prepared.width, item.prepared.height)
-    return LabelledImage(image, item.boxes, item.ignored)
+    items = distinct_images(path, classes, problems, outlines=outlined)
+    return [(item.labelled, item.picture) for item in items]
 
 
 def _classes_of(images: Sequence[LabelledImage]) -> set[int]:

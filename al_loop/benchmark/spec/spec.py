@@ -22,7 +22,12 @@ _FORMAT = 2
 #: Settings that trainings and evaluations read. Others may change before a benchmark is resumed.
 _SETTINGS = ("classes", "device", "gpus", "model", "pretrain", "train", "score")
 #: Parts of the record that may grow before a benchmark is resumed.
-_GROWING = ("starts", "seeds", "strategies", "cycles", "batches", "schedules", "real", "synthetic")
+_GROWING = (
+    *("starts", "seeds", "strategies", "cycles", "batches"),
+    *("schedules", "real", "synthetic", "healthy", "healthy_synthetic"),
+)
+#: Parts of a grid that the record has only if they are used.
+_OPTIONAL = ("healthy", "healthy_synthetic", "total")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,10 @@ class MixGrid:
     rendered: COCO files; none for all rendered sets of the workspace.
     schedules: names in `al_loop.benchmark.run.mix.SCHEDULES`.
     real, synthetic: numbers of images, or shares of all as in "25%".
+    healthy, healthy_synthetic: numbers of images without boxes, in addition to the others. Empty: images
+        without boxes are not drawn apart.
+    total: number of photographs and rendered images of every cell, of which `synthetic` are rendered. `real`
+        is empty then.
     """
 
     kind: ClassVar[str] = "mix"
@@ -63,6 +72,9 @@ class MixGrid:
     schedules: tuple[str, ...]
     real: tuple[str, ...]
     synthetic: tuple[str, ...]
+    healthy: tuple[str, ...] = ()
+    healthy_synthetic: tuple[str, ...] = ()
+    total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +124,7 @@ def spec_record(spec: BenchmarkSpec, hashes: Mapping[str, Any], config: Config) 
     record = {
         "format": _FORMAT,
         "kind": spec.grid.kind,
-        **asdict(spec.grid),
+        **{key: value for key, value in asdict(spec.grid).items() if value or key not in _OPTIONAL},
         "seeds": spec.seeds,
         "iterations": spec.iterations,
         **hashes,

@@ -53,6 +53,7 @@ class TrainingJob:
     folder: folder of work files. A killed training resumes from the checkpoint there.
     rendered: images for `replay` and `copy_paste` beside the training images.
     unlabelled: unlabelled images that it also learns from. settings.batch_size does not count them.
+    rendered_share: share of rendered images in the first and in the last step. None: as `replay` says.
     """
 
     config: Any
@@ -63,6 +64,7 @@ class TrainingJob:
     folder: Path
     rendered: Sequence[LabelledImage] = ()
     unlabelled: UnlabelledPart | None = None
+    rendered_share: tuple[float, float] | None = None
 
     @property
     def steps(self) -> int:

@@ -87,11 +87,13 @@ def _train_loader(job: TrainingJob, done: int) -> dict[str, Any]:
     filters = {"filter_cfg": {"filter_empty_gt": False, "min_size": 1}}
     dataset = {**_dataset(job, COCO_FILES[0], pipeline), **filters}
     share = replay_share(settings.replay, len(job.training)) if job.rendered else 0.0
+    shares = job.rendered_share or (share, share)
     factors = repeat_factors(job.training, settings.balance)
+    length = job.steps * settings.batch_size
     return {
         "batch_size": settings.batch_size,
         **_workers(job),
-        "sampler": {"type": EndlessSampler, "factors": factors, "share": share},
+        "sampler": {"type": EndlessSampler, "factors": factors, "shares": shares, "length": length},
         "batch_sampler": {"type": BatchShareSampler, "seed": settings.seed, "done": done},
         "dataset": {"type": SeededImages, "dataset": dataset},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,24 @@ class EndlessSampler(Sampler[int]):
     """Yields indices of images without end. All processes get the same order.
 
     factors: how often an epoch shows each labelled image. A fraction is rounded at random in each epoch.
-    share: share of rendered images, whose indices follow those of the labelled ones.
+    shares: share of rendered images, whose indices follow those of the labelled ones, at the beginning and
+        at the end of a training. It changes linearly.
+    length: number of images of the training.
     """
 
-    def __init__(self, dataset: Any, seed: int, factors: FloatArray, share: float = 0.0) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        seed: int,
+        factors: FloatArray,
+        shares: tuple[float, float] = (0.0, 0.0),
+        length: int = 1,
+    ) -> None:
         self.dataset = dataset
         self.seed = seed
         self.factors = factors
-        self.share = share
+        self.shares = shares
+        self.length = length
 
     def __iter__(self) -> Iterator[int]:
         """Yield indices."""
@@ -57,8 +68,10 @@ class EndlessSampler(Sampler[int]):
         labelled = _endless(self.factors, np.random.default_rng(orders[0]))
         rendered = _endless(np.ones(len(self) - len(self.factors)), np.random.default_rng(orders[1]))
         rng = np.random.default_rng(kind)
-        while True:
-            yield len(self.factors) + next(rendered) if rng.random() < self.share else next(labelled)
+        first, last = self.shares
+        for number in count():
+            share = first + (last - first) * min(number / self.length, 1.0)
+            yield len(self.factors) + next(rendered) if rng.random() < share else next(labelled)
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -51,7 +51,10 @@ class OutgoingTask:
 
 @dataclass(frozen=True)
 class Edits:
-    """What people did to the model's boxes; each box counts once."""
+    """What people did to the model's boxes and outlines; each object counts once.
+
+    resized: changed in size or, as an outline, in shape.
+    """
 
     kept: int = 0
     moved: int = 0
@@ -81,6 +84,7 @@ class PulledTask:
 
     boxes: boxes by a person, in pixels, without scores; without rows if empty, None unless labelled or empty.
     updated_at: time as written by the server.  problem: one sentence if refused.
+    note: one sentence if the answer is used, but not as it is.
     disagreement: share of boxes on which several people disagree; None for a single annotator.
     """
 
@@ -96,6 +100,7 @@ class PulledTask:
     edits: Edits | None = None
     disagreement: float | None = None
     problem: str | None = None
+    note: str | None = None
     url: str | None = None
 
 

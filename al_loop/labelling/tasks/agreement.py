@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from al_loop.structures.boxes import Boxes, FloatArray, Outline, iou
+from al_loop.structures.segmentation import mask_iou
 
-#: Minimum IoU at which the boxes of two people show the same object.
+#: Minimum IoU at which the drawings of two people show the same object.
 SAME = 0.5
 
 
@@ -87,57 +89,76 @@ class _Drawing(NamedTuple):
 def consensus(people: Sequence[Boxes]) -> Boxes:
     """Return the objects that more than half of the people drew: the mean box and the most frequent class.
 
-    The boxes of each person in turn are matched one to one with the objects so far, at an IoU of at least
-    0.5 (Kuhn 1955). A box without a match is a new object. Of equally frequent classes the first counts.
-    Outlines have no mean: the one whose hull overlaps the mean box most is taken.
+    The boxes of each person in turn are matched one to one with the objects so far (Kuhn 1955), at an IoU of
+    boxes or of outlines of at least 0.5: outlines of one thin object may hardly overlap. A box without a
+    match is a new object. Of equally frequent classes the first counts.
+    Outlines have no mean: the one that overlaps the other drawings most is taken.
     """
     objects: list[list[_Drawing]] = []
     for boxes in people:
-        pairs = dict(_matches(boxes.xyxy, np.array([_mean_box(drawn) for drawn in objects]).reshape(-1, 4)))
-        outlines = boxes.outlines or (None,) * len(boxes)
-        rows = zip(boxes.xyxy, boxes.labels.tolist(), outlines, strict=True)
-        for row, drawing in enumerate(rows):
+        by_box, by_shape = _overlaps(boxes, _as_boxes([_merge(drawn) for drawn in objects]))
+        pairs = dict(_pairs(by_box + by_shape, np.maximum(by_box, by_shape) >= SAME))
+        for row, drawing in enumerate(_drawings(boxes)):
             if row in pairs:
-                objects[pairs[row]].append(_Drawing(*drawing))
+                objects[pairs[row]].append(drawing)
             else:
-                objects.append([_Drawing(*drawing)])
-    agreed = [_merge(drawn) for drawn in objects if 2 * len(drawn) > len(people)]
-    if not agreed:
-        return Boxes()
-    corners, labels, masks = zip(*agreed, strict=True)
-    return Boxes(np.array(corners), np.array(labels, dtype=np.int64), outlines=masks if any(masks) else None)
+                objects.append([drawing])
+    return _as_boxes([_merge(drawn) for drawn in objects if 2 * len(drawn) > len(people)])
 
 
-def _mean_box(drawn: Sequence[_Drawing]) -> FloatArray:
-    return np.asarray(np.mean([item.box for item in drawn], axis=0))
+def _drawings(boxes: Boxes) -> list[_Drawing]:
+    outlines = boxes.outlines or (None,) * len(boxes)
+    return [_Drawing(*row) for row in zip(boxes.xyxy, boxes.labels.tolist(), outlines, strict=True)]
+
+
+def _as_boxes(drawings: Sequence[_Drawing]) -> Boxes:
+    corners = np.array([item.box for item in drawings], dtype=np.float64).reshape(-1, 4)
+    outlines = tuple(item.outline for item in drawings)
+    labels = np.array([item.label for item in drawings], dtype=np.int64)
+    return Boxes(corners, labels, outlines=outlines if any(outlines) else None)
 
 
 def _merge(drawn: Sequence[_Drawing]) -> _Drawing:
     """Merge several drawings of one object."""
     labels = [item.label for item in drawn]
     label = max(sorted(set(labels)), key=labels.count)
-    mean = _mean_box(drawn)
     outlined = [item for item in drawn if item.outline is not None]
     if not outlined:
-        return _Drawing(mean, label, None)
-    best = outlined[int(iou(np.array([item.box for item in outlined]), mean[None]).argmax())]
+        return _Drawing(np.mean([item.box for item in drawn], axis=0), label, None)
+    _, overlaps = _overlaps(_as_boxes(outlined), _as_boxes(drawn))
+    best = outlined[int(overlaps.sum(axis=1).argmax())]
     return _Drawing(best.box, label, best.outline)
 
 
 def disagreement(people: Sequence[Boxes]) -> float:
-    """Return the share of boxes, over all pairs of people, without a match of the same class; 0 to 1."""
+    """Return the share of objects, over all pairs of people, without a match of the same class; 0 to 1.
+
+    Two objects match at an IoU of at least 0.5: of their outlines if both have one, otherwise of their boxes.
+    """
     total = alike = 0
     for i, first in enumerate(people):
         for second in people[i + 1 :]:
             total += len(first) + len(second)
-            alike += 2 * sum(
-                first.labels[a] == second.labels[b] for a, b in _matches(first.xyxy, second.xyxy)
-            )
+            _, overlaps = _overlaps(first, second)
+            pairs = _pairs(overlaps, overlaps >= SAME)
+            alike += 2 * sum(first.labels[a] == second.labels[b] for a, b in pairs)
     return 1 - alike / total if total else 0.0
 
 
-def _matches(first: FloatArray, second: FloatArray) -> list[tuple[int, int]]:
-    """Return one-to-one pairs of rows with an IoU of at least 0.5 and the largest total IoU."""
-    overlap = iou(first, second)
-    rows, columns = linear_sum_assignment(-np.where(overlap >= SAME, overlap, 0.0))
-    return [(int(a), int(b)) for a, b in zip(rows, columns, strict=True) if overlap[a, b] >= SAME]
+def _overlaps(first: Boxes, second: Boxes) -> tuple[FloatArray, FloatArray]:
+    """Return the IoU of boxes, (n, m), and that of outlines, (n, m): that of boxes if one has no outline."""
+    by_box = iou(first.xyxy, second.xyxy)
+    if not first.outlines or not second.outlines:
+        return by_box, by_box
+    by_shape = by_box.copy()
+    for a, b in np.argwhere(by_box > 0):
+        one, other = first.outlines[a], second.outlines[b]
+        if one is not None and other is not None:
+            by_shape[a, b] = mask_iou(one, other)
+    return by_box, by_shape
+
+
+def _pairs(overlaps: FloatArray, alike: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return one-to-one pairs of rows that are `alike`, (n, m), with the largest total overlap."""
+    rows, columns = linear_sum_assignment(-np.where(alike, overlaps, 0.0))
+    return [(int(a), int(b)) for a, b in zip(rows, columns, strict=True) if alike[a, b]]

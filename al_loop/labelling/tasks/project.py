@@ -12,7 +12,7 @@ from al_loop.core.errors import LabelStudioError
 from al_loop.core.resources import resource
 from al_loop.labelling.client.client import Api, Connection
 from al_loop.labelling.client.failures import NEW_PROJECT_COMMAND
-from al_loop.labelling.tasks.convert import CONTROLS, FROM_NAME, TO_NAME
+from al_loop.labelling.tasks.regions import CONTROLS, FROM_NAME, TO_NAME
 
 # In keyboard order, without the keys of Label Studio's tools (b, e, h, p, r, v) and u, which deselects a
 # region. A label without a key may get that of a tool from Label Studio: the key then does both.
@@ -28,8 +28,9 @@ _RECTANGLES = """\
 _OUTLINES = """\
 <p>Draw one polygon around every visible part, or paint it with the brush. Choose its class: {classes}.</p>
 <ul>
-<li>The first rectangles are the model's: delete each once its part has an outline. A remaining one counts as
-a part without an outline.</li>"""
+<li>The first outlines and rectangles are the model's: correct, delete or add where it is wrong.</li>
+<li>Delete a rectangle once its part has an outline. A remaining one counts as a part without an
+outline.</li>"""
 _BOTH = """
 <li>Nothing to label on the image? Delete everything and submit it empty.</li>
 <li>The image cannot be judged? Skip it.</li>

@@ -14,14 +14,11 @@ from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import PulledTask, TaskState
 from al_loop.labelling.tasks import agreement
 from al_loop.labelling.tasks.agreement import Annotation, Policy
-from al_loop.labelling.tasks.convert import (
-    ImageSize,
-    RefusedResultError,
-    count_edits,
-    from_result,
-    parse_value,
-)
+from al_loop.labelling.tasks.convert import from_result
+from al_loop.labelling.tasks.edits import count_edits
+from al_loop.labelling.tasks.outlines import crossing_note
 from al_loop.labelling.tasks.push import batch_filter, group_by_key
+from al_loop.labelling.tasks.regions import ImageSize, RefusedResultError, parse_value
 from al_loop.state.database.pick_table import ExpectedPick
 
 _NEWEST = Policy()
@@ -185,8 +182,9 @@ class _Reader:
         if several and rules.policy.rule == "consensus":
             boxes = agreement.consensus(boxes_of_people)
         disagreement = agreement.disagreement(boxes_of_people) if several else None
-        edits = count_edits(_proposed_regions(task, annotation), annotation.result)
+        edits = count_edits(_proposed_regions(task, annotation), annotation.result, size)
         state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
+        known["note"] = crossing_note(annotation.result) if boxes.outlines else None
         return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=disagreement)
 
 

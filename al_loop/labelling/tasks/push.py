@@ -17,6 +17,7 @@ from al_loop.labelling.client.image_serving import ImageServing
 from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import OutgoingTask, PushResult
 from al_loop.labelling.tasks.convert import to_prediction
+from al_loop.labelling.tasks.outlines import Form
 from al_loop.labelling.tasks.project import check_labels
 
 CHUNK = 250
@@ -40,13 +41,14 @@ class Batch:
     """Tasks that are pushed together.
 
     name: unique in the project.  model_version: that of the model whose boxes are shown.
-    title: title of the tab, by default the name.
+    title: title of the tab, by default the name.  form: in which the model's outlines are shown.
     """
 
     name: str
     tasks: Sequence[OutgoingTask]
     model_version: str
     title: str = ""
+    form: Form = "auto"
 
 
 def push(
@@ -60,11 +62,13 @@ def push(
 ) -> PushResult:
     """Push a batch into the project, with the model's boxes, and create its queue.
 
-    outlined: whether people draw outlines; the project must have controls for them.
+    outlined: whether people draw outlines; the project must have controls for them. Otherwise the model's
+        outlines are not shown.
     Raises LabelStudioError if the push fails; the next call continues it.
     """
     ordered = sorted(batch.tasks, key=lambda task: task.rank)
-    predictions = {task.key: to_prediction(task, classes, batch.model_version) for task in ordered}
+    form = batch.form if outlined else None
+    predictions = {task.key: to_prediction(task, classes, batch.model_version, form) for task in ordered}
     with connection.open() as api:
         config = api.project(project_id)["label_config"]
         check_labels(project_id, config, classes, outlined=outlined)

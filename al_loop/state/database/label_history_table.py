@@ -6,7 +6,7 @@ Triggers write the rows (`al_loop.state.database.migrations`), so that no statem
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ _FULL = f"{_COLUMNS}, ignored, role, sets"
 class OldLabel(FullLabel):
     """A label as it was before it was replaced.
 
+    status: as in `FullLabel`, or 'unlabelled' for an image that had no label.
     role, sets: role and sets of the image at that time.
     reason: 'pull', 'taken back', or the command that replaced it.
     batch: number that the rows of one command share. None: a pull replaced the label.
@@ -71,6 +72,17 @@ def copy_label(store: Store, image_id: str) -> None:
         f"INSERT INTO label_history ({_FULL}, replaced_at, reason) "
         f"SELECT {_FULL}, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), '' FROM full_labels WHERE image_id = ?",
         image_id,
+    )
+
+
+def note_unlabelled(store: Store, images: Iterable[str]) -> None:
+    """Record that images have no label, because a command is about to give them one that may be undone."""
+    store.write_many(
+        f"INSERT INTO label_history ({_FULL}, replaced_at, reason) "
+        "SELECT id, 'unlabelled', '[]', NULL, NULL, NULL, added_at, NULL, NULL, role, "
+        "(SELECT json_group_array(name) FROM sets WHERE image_id = id), "
+        "strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), '' FROM images WHERE id = ?",
+        ((image,) for image in images),
     )
 
 
@@ -128,12 +140,17 @@ def _restore_label(store: Store, row: OldLabel) -> None:
     """Restore a label, and the role and the sets of its image. The history keeps the replaced label."""
     image = row.image_id
     current = store.row("SELECT status, boxes, outlines FROM labels WHERE image_id = ?", image)
-    if current is not None and tuple(current) == (row.status, row.boxes, row.outlines):
+    if current is None:
+        note_unlabelled(store, [image])
+    elif tuple(current) == (row.status, row.boxes, row.outlines):
         copy_label(store, image)  # the label stays the same, only the role changes
-    store.execute(
-        f"INSERT OR REPLACE INTO labels ({_COLUMNS}) SELECT {_COLUMNS} FROM label_history WHERE id = ?",
-        row.id,
-    )
+    if row.status == "unlabelled":
+        store.execute("DELETE FROM labels WHERE image_id = ?", image)
+    else:
+        store.execute(
+            f"INSERT OR REPLACE INTO labels ({_COLUMNS}) SELECT {_COLUMNS} FROM label_history WHERE id = ?",
+            row.id,
+        )
     write_ignore_regions(store, image, row.ignored)
     if row.role == "pool":
         store.execute("DELETE FROM sets WHERE image_id = ?", image)

@@ -44,8 +44,9 @@ class NewLabel:
 
     status: 'labelled', 'empty' or 'skipped'.
     boxes, outlines: as in `LabelledRow`.
-    cycle: None for a label of a COCO file.
-    annotator: the person; for a label of a COCO file to train on, the name of the file.
+    cycle: None for a label that no cycle asked for.
+    annotator: the person; for a label of a COCO file to train on, the name of the file; for a photograph that
+        was added as healthy, the command.
     """
 
     image_id: str
@@ -120,7 +121,7 @@ def write_label(store: Store, label: NewLabel) -> None:
 
 
 def imported_images(store: Store) -> set[str]:
-    """Return the images of the pool whose label comes from a COCO file."""
+    """Return the images of the pool whose label no cycle asked for: of COCO files, or added as healthy."""
     return set(store.column(f"SELECT l.image_id {_POOL} AND l.cycle IS NULL"))
 
 

@@ -50,8 +50,8 @@ def test_each_cell_is_compared_with_as_many_photographs_alone(cells: MixCells) -
 
 
 def test_one_kind_of_images_counts_for_all_schedules(cells: MixCells) -> None:
-    assert cells.mean_ap("joint", 5, 0) == pytest.approx(0.12)
-    assert cells.mean_ap("joint", 0, 7) is None
+    assert cells.mean_ap(Cell("joint", 5, 0)) == pytest.approx(0.12)
+    assert cells.mean_ap(Cell("joint", 0, 7)) is None
 
 
 def test_a_table_has_a_row_for_each_cell(cells: MixCells) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from support.benchmark_specs import CONFIG, change, strategy_spec
 
-from al_loop.benchmark.run.context import ContextFactory, image_counts
+from al_loop.benchmark.run.context import ContextFactory
+from al_loop.benchmark.run.image_counts import image_counts
 from al_loop.benchmark.spec.initial_models import find_initial_model
 from al_loop.benchmark.spec.spec import StrategyGrid
 from al_loop.core.console import Silent

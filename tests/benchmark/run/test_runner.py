@@ -87,7 +87,8 @@ def test_options_become_a_spec(workspace: Workspace, monkeypatch: pytest.MonkeyP
         workspace, "--strategies", "random,random, dbal ", "--start", "m:pretrain-1,coco", "--batch", "2,5"
     )
     command(workspace, "--mix", "--schedules", "joint", "--real", "0,7", "--rendered", "r", "--test", "t=f")
-    (strategies, mix) = specs
+    command(workspace, "--mix", "--total", "9", "--healthy", "0,2", "--healthy-synthetic", "50%")
+    strategies, mix, total = specs
     assert strategies.starts == {"m": "pretrain-1", "coco": "coco"}
     assert strategies.grid == StrategyGrid(strategies=("random", "dbal"), k=25, cycles=4, batches=(2, 5))
     assert mix.grid == MixGrid(
@@ -96,6 +97,9 @@ def test_options_become_a_spec(workspace: Workspace, monkeypatch: pytest.MonkeyP
         real=("0", "7"),
         synthetic=("0", "25%", "50%", "75%", "100%"),
     )
+    assert isinstance(total.grid, MixGrid)
+    assert (total.grid.real, total.grid.total) == ((), 9)
+    assert (total.grid.healthy, total.grid.healthy_synthetic) == (("0", "2"), ("50%",))
     assert (mix.starts, mix.tests) == ({"scratch": "scratch"}, {"t": Path("f")})
 
 
@@ -112,6 +116,8 @@ def test_options_become_a_spec(workspace: Workspace, monkeypatch: pytest.MonkeyP
         (["--mix", "--cycles", "4"], "leave --cycles out"),  # the default, too, where it is given
         (["--real", "0", "--schedules", "joint"], "--real, --schedules: expected with --mix or --transfer"),
         (["--transfer", "--start", "coco", "--synthetic", "5"], "leave --start and --synthetic out"),
+        (["--healthy", "5"], "--healthy: expected with --mix"),
+        (["--mix", "--total", "9", "--real", "5"], "Leave --real out, or leave --total out"),
         (["--transfer", "--mix"], "--mix and --transfer are two benchmarks"),
     ],
 )

@@ -50,6 +50,13 @@ def test_another_spec_is_refused_and_named(claim, tmp_path: Path) -> None:  # ty
         claim(mix)
     claim(mix, out=tmp_path / "grid")
     claim(change(mix, schedules=("joint", "pretrain", "replay"), real=("0", "1", "4")), out=tmp_path / "grid")
+    with pytest.raises(ConfigError, match=r"healthy: was None, now \['0'\]"):
+        claim(change(mix, healthy=("0",)), out=tmp_path / "grid")
+    # A grid without these axes has the record of an older al-loop.
+    assert (
+        not {"healthy", "healthy_synthetic", "total"}
+        & json.loads((tmp_path / "grid" / FILE).read_text()).keys()
+    )
     with pytest.raises(ConfigError, match="real: was "):
         claim(mix, out=tmp_path / "grid")
 

@@ -159,6 +159,7 @@ def test_a_killed_and_an_interrupted_training_go_on(config: Any, sets: Any, tmp_
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_process(config: Any, sets: Any, tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     write_job(training_job(config, sets, tmp_path / "work", steps=600, val_every=3), tmp_path / "job")

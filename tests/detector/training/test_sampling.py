@@ -20,9 +20,11 @@ from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
 
 
-def drawn(factors: list[float], images: int, count: int, share: float = 0.0, seed: int = 0) -> list[int]:
-    """Return the first indices of a sampler."""
-    return list(islice(EndlessSampler(range(images), seed, np.array(factors), share), count))
+def drawn(
+    factors: list[float], images: int, count: int, shares: tuple[float, float] = (0.0, 0.0), seed: int = 0
+) -> list[int]:
+    """Return the first indices of a sampler, all those of its training."""
+    return list(islice(EndlessSampler(range(images), seed, np.array(factors), shares, count), count))
 
 
 def test_repeat_factors_by_hand(make_boxes: Callable[..., Boxes]) -> None:
@@ -54,10 +56,18 @@ def test_images_are_drawn_as_often_as_their_factors_say() -> None:
 
 
 def test_a_share_of_the_images_is_rendered() -> None:
-    order = np.array(drawn([1.0] * 4, 12, 4000, share=0.25))
+    order = np.array(drawn([1.0] * 4, 12, 4000, shares=(0.25, 0.25)))
     assert np.mean(order >= 4) == pytest.approx(0.25, abs=0.02)
     counts = np.bincount(order[order >= 4] - 4)
     assert max(counts) - min(counts) <= 1
+
+
+def test_the_share_of_rendered_images_falls_over_the_training() -> None:
+    rendered = np.array(drawn([1.0] * 4, 12, 8000, shares=(1.0, 0.0))) >= 4
+    quarters = [part.mean() for part in np.split(rendered, 4)]
+    assert quarters == pytest.approx([7 / 8, 5 / 8, 3 / 8, 1 / 8], abs=0.03)
+    assert rendered[:50].mean() > 0.95
+    assert rendered[-50:].mean() < 0.05
 
 
 @pytest.mark.train

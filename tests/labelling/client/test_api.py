@@ -17,8 +17,9 @@ from al_loop.labelling.client import client as client_module
 from al_loop.labelling.client import http as http_module
 from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.task import OutgoingTask, PulledTask, PushResult, TaskState
-from al_loop.labelling.tasks.convert import ImageSize, region
+from al_loop.labelling.tasks.convert import region
 from al_loop.labelling.tasks.push import batch_filter
+from al_loop.labelling.tasks.regions import ImageSize
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
 

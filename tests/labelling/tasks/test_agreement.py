@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from al_loop.labelling.tasks.agreement import (
     disagreement,
     latest_per_person,
 )
-from al_loop.labelling.tasks.convert import RefusedResultError, parse_value
+from al_loop.labelling.tasks.regions import RefusedResultError, parse_value
 from al_loop.structures.boxes import Boxes
+from al_loop.structures.segmentation import hull, mask, mask_iou
 
 Make = Callable[..., Boxes]
 USERS = {1: "ada@example.org", 2: "bob@example.org"}
@@ -100,3 +101,50 @@ def test_disagreement(make_boxes: Make) -> None:
     assert disagreement([one, both]) == pytest.approx(1 / 3)
     assert disagreement([Boxes(), Boxes()]) == 0
     assert disagreement([one, one, Boxes()]) == pytest.approx(0.5)  # pairs: 2 of 2 alike, 0 of 1, 0 of 1
+
+
+def strip(start: tuple[int, int], end: tuple[int, int], wide: float) -> np.ndarray:
+    """The pixels (100, 100) nearer than `wide` to a line."""
+    y, x = np.mgrid[:100, :100] + 0.5
+    (x1, y1), (x2, y2) = start, end
+    return np.abs((y2 - y1) * (x - x1) - (x2 - x1) * (y - y1)) / np.hypot(x2 - x1, y2 - y1) < wide
+
+
+def drawn(*pixels: np.ndarray | None, boxes: Sequence[Sequence[float]] = ()) -> Boxes:
+    """Objects of class 0: with these pixels, or these boxes where there are none."""
+    outlines = tuple(None if one is None else mask(one) for one in pixels)
+    free = iter(boxes)
+    corners = [next(free) if one is None else hull(one) for one in outlines]
+    return Boxes(np.array(corners, np.float64), np.zeros(len(corners), np.int64), outlines=outlines)
+
+
+RISING, FALLING = strip((0, 100), (100, 0), 3), strip((0, 0), (100, 100), 3)
+WHOLE = [0.0, 0.0, 100.0, 100.0]
+
+
+def test_outlines_disagree_where_their_boxes_do_not() -> None:
+    """Two scratches that cross each other have the same box."""
+    assert disagreement([drawn(RISING), drawn(FALLING)]) == 1
+    assert disagreement([drawn(RISING), drawn(RISING)]) == 0
+    assert disagreement([drawn(RISING), drawn(None, boxes=[WHOLE])]) == 0  # a box has no outline to compare
+    assert disagreement([drawn(RISING, FALLING), drawn(FALLING, RISING)]) == 0
+    polygon = Boxes(np.array([WHOLE]), np.array([0]), outlines=([[0.0, 95, 95, 0, 100, 5, 5, 100]],))
+    assert disagreement([drawn(RISING), polygon]) == 0
+    assert disagreement([drawn(FALLING), polygon]) == 1
+    assert disagreement([polygon, polygon]) == 0
+
+
+def test_a_scratch_that_two_draw_beside_each_other_is_one_object() -> None:
+    """Their outlines hardly overlap; without a match the object would be lost."""
+    beside = np.roll(RISING, 5, axis=1)
+    assert mask_iou(mask(RISING), mask(beside)) < 0.5
+    agreed = consensus([drawn(RISING, FALLING), drawn(FALLING, beside)])
+    assert len(agreed) == 2
+    assert agreed.outlines == (mask(RISING), mask(FALLING))
+
+
+def test_the_outline_that_overlaps_the_others_most_is_kept() -> None:
+    wide, thin = strip((0, 100), (100, 0), 6), strip((0, 100), (100, 0), 2)
+    agreed = consensus([drawn(wide), drawn(thin), drawn(RISING), drawn(None, boxes=[WHOLE])])
+    assert agreed.outlines == (mask(RISING),)
+    np.testing.assert_array_equal(agreed.xyxy, [hull(mask(RISING))])

@@ -16,15 +16,10 @@ from hypothesis import strategies as st
 from al_loop.cli.simulated_annotator import correct
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.task import Edits, OutgoingTask
-from al_loop.labelling.tasks.convert import (
-    ImageSize,
-    RefusedResultError,
-    count_edits,
-    from_result,
-    region,
-    to_prediction,
-)
+from al_loop.labelling.tasks.convert import from_result, region, to_prediction
+from al_loop.labelling.tasks.edits import count_edits
 from al_loop.labelling.tasks.project import check_labels, labelling_config, read_labels
+from al_loop.labelling.tasks.regions import ImageSize, RefusedResultError
 from al_loop.structures.boxes import Boxes
 
 CLASSES = ["one", "two"]
@@ -163,7 +158,7 @@ def test_any_json_in_the_place_of_any_part(data: st.DataObject) -> None:
     for result in ([item], data.draw(JSON)):
         with suppress(RefusedResultError):
             from_result(result, SIZE, CLASSES, outlined=True)
-            count_edits([data.draw(JSON), item, rectangle()], result)  # type: ignore[arg-type]
+            count_edits([data.draw(JSON), item, rectangle()], result, SIZE)  # type: ignore[arg-type]
 
 
 def test_more_boxes_than_a_person_draws_are_refused_at_once() -> None:
@@ -215,7 +210,8 @@ def test_edits_are_counted_by_region() -> None:
         rectangle(id="d", value={"rectanglelabels": ["two"]}),
         rectangle(id="new"),
     ]
-    assert count_edits(before, after) == Edits(kept=1, moved=1, resized=1, relabelled=1, deleted=1, added=1)
+    counted = count_edits(before, after, SIZE)
+    assert counted == Edits(kept=1, moved=1, resized=1, relabelled=1, deleted=1, added=1)
 
 
 def test_the_annotator_moves_relabels_deletes_and_adds() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
+from shapely import Polygon
 from support.labelling_tasks import CLASSES as SERVED
 from support.labelling_tasks import Running, fetch_tasks, make_tasks, request, send_tasks
 
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.task import Edits, PulledTask, TaskState
 from al_loop.labelling.tasks.agreement import consensus
-from al_loop.labelling.tasks.convert import ImageSize, RefusedResultError, count_edits, from_result, region
+from al_loop.labelling.tasks.convert import from_result, region
+from al_loop.labelling.tasks.edits import count_edits
 from al_loop.labelling.tasks.project import check_labels, ensure_project, labelling_config, read_labels
+from al_loop.labelling.tasks.regions import ImageSize, RefusedResultError
 from al_loop.structures import segmentation
 from al_loop.structures.boxes import Boxes
 
@@ -61,11 +65,13 @@ def block(size: ImageSize = SIZE) -> np.ndarray:
 
 @st.composite
 def polygons_in_images(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
+    """Polygons whose corners are in the order of their angles, so that none crosses itself."""
     width, height = draw(st.integers(2, 20_000)), draw(st.integers(2, 20_000))
-    share = st.floats(0, 1)
-    points = draw(st.lists(st.tuples(share, share), min_size=3, max_size=12))
-    wide = np.array([[0.0, 0.0], [1.0, 0.25], [0.5, 1.0]])  # an area, whatever the others are
-    return np.vstack([wide, points]) * [width, height], width, height
+    turns = draw(st.lists(st.integers(0, 359), min_size=3, max_size=12, unique=True))
+    angles = np.radians(sorted(turns))
+    reach = np.array(draw(st.lists(st.floats(0.01, 0.5), min_size=len(turns), max_size=len(turns))))
+    corners = 0.5 + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return corners * [width, height], width, height
 
 
 @pytest.mark.integration
@@ -73,7 +79,7 @@ def polygons_in_images(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
 @given(polygons_in_images())
 def test_polygons_come_back_within_a_millionth_of_a_pixel(case: tuple[np.ndarray, int, int]) -> None:
     points, width, height = case
-    assume(abs(_area(points)) > 1e-3)  # one whose loops cancel each other out is refused, see below
+    assume(abs(_area(points)) > 1e-3 and Polygon(points).is_valid)
     item = shape(
         "polygonlabels", {"points": (100 * points / [width, height]).tolist()}, ImageSize(width, height)
     )
@@ -146,12 +152,12 @@ OTHER_SIZE = mask2rle(np.full((100, 100), 255, np.uint8))
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        (polygon([[10, 10], [50, 10]]), "Expected `array` of length >= 3 - at `$.points`. Draw it again"),
-        (polygon([]), "Expected `array` of length >= 3"),
+        (polygon([[10, 10], [50, 10]]), "a polygon has 2 points, expected 3 or more: draw it again"),
+        (polygon([]), "a polygon has 0 points"),
         (polygon(None), "Expected `array`, got `null` - at `$.points`"),
         (polygon(closed=False), "a polygon is open: close it"),
         (polygon([[10, 10], [30, 30], [50, 50]]), "a polygon has no area inside the image"),
-        (polygon([[10, 10], [20, 20], [20, 10], [10, 20]]), "a polygon has no area"),  # a bow tie
+        (polygon([*TRIANGLE, *TRIANGLE]), "a polygon has no area"),  # all of it is enclosed twice
         (polygon([[110, 10], [150, 10], [150, 60]]), "a polygon has no area inside the image"),
         (polygon([[10, 10], [50, 10], [50, float("nan")]]), "-1000000.0 - at `$.points[2][1]`"),
         (polygon([[10, 10], [50, 10], [50, float("inf")]]), "Expected `float` <= 1000000.0"),
@@ -210,10 +216,10 @@ def test_for_detection_outlines_are_refused_and_it_is_said_what_to_do(item: dict
 def test_a_rectangle_that_became_an_outline_is_deleted_and_added() -> None:
     before = [region(name, np.array([20.0, 10.0, 60.0, 30.0]), "one", SIZE) for name in ("a", "b")]
     after = [before[1], polygon() | {"id": "a"}, painted(block()), {"type": "relation"}]
-    assert count_edits(before, after) == Edits(kept=1, deleted=1, added=2)
+    assert count_edits(before, after, SIZE) == Edits(kept=1, deleted=1, added=2)
 
 
-def test_consensus_keeps_the_outline_next_to_the_mean() -> None:
+def test_consensus_keeps_the_outline_that_overlaps_the_others_most() -> None:
     def drawn(left: float, outline: bool) -> Boxes:
         corners = [[left, 0.0, left + 100, 0.0, left + 100, 100.0]]
         return Boxes(
@@ -222,10 +228,10 @@ def test_consensus_keeps_the_outline_next_to_the_mean() -> None:
             outlines=(corners,) if outline else None,
         )
 
-    # Mean of the left sides: 12. The rectangle at 10 is nearer than either outline, but has none to keep.
-    found = consensus([drawn(0, True), drawn(10, False), drawn(26, False), drawn(20, True), drawn(4, False)])
-    np.testing.assert_array_equal(found.xyxy, [[20, 0, 120, 100]])
-    assert found.outlines == ([[20.0, 0.0, 120.0, 0.0, 120.0, 100.0]],)
+    # The rectangles at 8 and 10 overlap the others most, but have no outline to keep.
+    found = consensus([drawn(0, True), drawn(8, False), drawn(10, False), drawn(14, True), drawn(26, True)])
+    np.testing.assert_array_equal(found.xyxy, [[14, 0, 114, 100]])
+    assert found.outlines == ([[14.0, 0.0, 114.0, 0.0, 114.0, 100.0]],)
     plain = consensus([drawn(0, False), drawn(10, False)])
     np.testing.assert_array_equal(plain.xyxy, [[5, 0, 105, 100]])
     assert plain.outlines is None
@@ -321,3 +327,84 @@ def test_outlines_on_the_real_server(label_studio: Running, tmp_path: Path) -> N
     assert [task.state for task in pulled(outlined=False)] == [
         TaskState.REFUSED, TaskState.REFUSED, TaskState.LABELLED, TaskState.PENDING,
     ]  # fmt: skip
+
+
+@pytest.mark.server
+def test_outlines_that_are_submitted_unchanged_come_back_to_the_pixel(
+    label_studio: Running, tmp_path: Path
+) -> None:
+    connection, size = label_studio.info.connection, ImageSize(320, 180)
+    project = ensure_project(connection, "outlines unchanged", SERVED, outlined=True)
+    y, x = np.mgrid[: size.height, : size.width]
+    disc = np.hypot(x - 80, y - 90) < 60
+    ring = (np.hypot(x - 240, y - 90) < 70) & (np.hypot(x - 250, y - 80) > 30)
+    triangle = [[1 / 3, 2 / 3, 100.0, 0.0, 320.0, 179.9]]
+    boxes = Boxes(
+        np.array([[20.0, 30, 140, 150], [170, 20, 310, 160], [0, 0, 320, 180], [5, 5, 30, 40]]),
+        np.array([0, 1, 2, 0]),
+        np.full(4, 0.9),
+        (segmentation.mask(disc), segmentation.mask(ring), triangle, None),
+    )
+    tasks = [replace(make_tasks(tmp_path, 1, batch="c1")[0], boxes=boxes)]
+    send_tasks(connection, project, tasks, label_studio.images, outlined=True)
+    with connection.open() as api:
+        (task,) = api.tasks(project, whole=True)
+    (prediction,) = task["predictions"]
+    regions = prediction["result"]
+    assert [one["type"] for one in regions] == [
+        "polygonlabels", "brushlabels", "polygonlabels", "rectanglelabels",
+    ]  # fmt: skip
+    answer = {"result": regions, "parent_prediction": prediction["id"]}
+    request(label_studio.info, "POST", f"api/tasks/{task['id']}/annotations", answer).raise_for_status()
+
+    (pulled,) = fetch_tasks(connection, project, tasks, outlined=True)
+    assert (pulled.state, pulled.edits) == (TaskState.LABELLED, Edits(kept=4))
+    assert (pulled.problem, pulled.note) == (None, None)
+    assert pulled.boxes is not None
+    assert pulled.boxes.outlines is not None
+    about, painted_ring, three, none = pulled.boxes.outlines
+    assert none is None
+    assert segmentation.mask_iou(about, segmentation.mask(disc)) > 0.99
+    for region_, outline in ((regions[0], about), (regions[2], three)):
+        percent = 100 * np.reshape(outline, (-1, 2)) / [size.width, size.height]
+        np.testing.assert_allclose(percent, region_["value"]["points"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(three, triangle, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(coco.decode(painted_ring), ring)
+
+
+@pytest.mark.server
+def test_each_bad_outline_is_refused_and_the_others_go_on(label_studio: Running, tmp_path: Path) -> None:
+    connection, size = label_studio.info.connection, ImageSize(320, 180)
+    project = ensure_project(connection, "bad outlines", SERVED, outlined=True)
+    around = np.linspace(0, 2 * np.pi, 10_000, endpoint=False)
+    many = np.stack([50 + 30 * np.cos(around), 50 + 30 * np.sin(around)], axis=1).tolist()
+    answers: list[tuple[Any, str | None, str | None]] = [  # points or pixels, problem, note
+        ([[10, 10], [50, 10]], "a polygon has 2 points, expected 3 or more", None),
+        ([[110, 10], [150, 10], [150, 60]], "a polygon has no area inside the image", None),
+        (np.zeros((180, 320)), "nothing is left of a brush region", None),
+        (OTHER_SIZE, "not of the image's size, 320x180 pixels", None),
+        ([[10, 10], [50, 60], [50, 10], [10, 60]], None, "a polygon crosses itself: kept as a mask"),
+        (many, None, None),
+        (TRIANGLE, None, None),
+    ]
+    tasks = make_tasks(tmp_path, len(answers), batch="c1")
+    send_tasks(connection, project, tasks, label_studio.images, outlined=True)
+    ids = [task.task_id for task in fetch_tasks(connection, project, tasks, outlined=True)]
+    for number, (drawn, _, _) in zip(ids, answers, strict=True):
+        if isinstance(drawn, np.ndarray):
+            item = painted(drawn, brushlabels=[SERVED[0]])
+        elif drawn is OTHER_SIZE:
+            item = painted(block(size), rle=drawn, brushlabels=[SERVED[0]])
+        else:
+            item = shape("polygonlabels", {"points": drawn, "polygonlabels": [SERVED[0]]}, size)
+        path = f"api/tasks/{number}/annotations"
+        request(label_studio.info, "POST", path, {"result": [item]}).raise_for_status()
+    for task, (_, problem, note) in zip(
+        fetch_tasks(connection, project, tasks, outlined=True), answers, strict=True
+    ):
+        assert task.state is (TaskState.REFUSED if problem else TaskState.LABELLED)
+        assert (task.problem is None) == (problem is None)
+        assert (task.note is None) == (note is None)
+        assert (problem or "") in (task.problem or "")
+        assert (note or "") in (task.note or "")
+        assert str(task.url).endswith(str(task.task_id))

@@ -7,11 +7,12 @@ from support.small_scenes import at, thing
 from render.core.errors import RecipeError
 from render.core.spec import CameraSpec, MaterialSpec
 from render.planner.defect_schedule import schedule_defects
+from render.recipe.categories import categories
 from render.recipe.checks import check_defect
 from render.recipe.distributions import Distribution
 from render.recipe.outlines import OUTLINES, feature_width
 from render.recipe.presets import PRESETS, numbers_of
-from render.recipe.tables import Defect, Recipe
+from render.recipe.tables import Defect, Labels, Recipe
 
 # ---- presets ---------------------------------------------------------------------------------------------
 
@@ -109,6 +110,27 @@ def test_dealing_does_not_depend_on_who_asks_in_what_order():
 
 def test_no_kinds_no_flaws():
     assert schedule_defects(recipe(), 0, 7) == ()
+
+
+def test_look_alikes_are_dealt_apart_from_defects():
+    """Grease is in clean scenes as often as in others, and does not change which defects a scene gets."""
+    grease = Defect(kind="grease", label=False)
+    kinds = (Defect(kind="dent"), grease, Defect(kind="crack"), Defect(kind="mark", label=False, weight=3.0))
+    made = recipe(*kinds, clean=0.5, harmless=2.0)
+    scenes = [schedule_defects(made, 5, number) for number in range(40)]
+    without = recipe(kinds[0], kinds[2], clean=0.5)
+    same = [tuple(2 * kind for kind in schedule_defects(without, 5, number)) for number in range(40)]
+    assert [tuple(kind for kind in scene if kinds[kind].label) for scene in scenes] == same
+    harmless = [kind for scene in scenes for kind in scene if not kinds[kind].label]
+    assert all(sum(kind in (1, 3) for kind in scene) == 2 for scene in scenes)
+    assert (harmless.count(1), harmless.count(3)) == (20, 60)
+
+
+def test_a_look_alike_has_no_category():
+    kinds = (Defect(kind="grease", label=False, size_m=0.2), Defect(kind="dent", size_m=0.2))
+    (cube,) = placed(recipe(*kinds), thing("cube", at()))
+    assert [flaw.category for flaw in cube.defects] == ["", "dent"]
+    assert categories(msgspec.structs.replace(recipe(*kinds), labels=Labels(parts=False))) == ("dent",)
 
 
 # ---- placing ---------------------------------------------------------------------------------------------

@@ -60,6 +60,11 @@ def with_part(**keys):
         ({**with_part(), "labels": {"categories": ["bolt"]}}, ["labels.categories", "missing die"]),
         ({**with_part(), "defects": {"kinds": [{"kind": "dint"}]}}, ["defects.kinds[0].kind", "dent"]),
         (
+            {**with_part(label="none"), "defects": {"kinds": [{"kind": "grease", "label": False}]}},
+            ["nothing in the recipe is labelled"],
+        ),
+        ({**with_part(), "defects": {"harmless": 41}}, ["defects.harmless", "41", "0 to 40"]),
+        (
             {**with_part(), "defects": {"kinds": [{"kind": "dent", "on": ["bolt"]}]}},
             ["defects.kinds[0].on", "'bolt'", "die"],
         ),

@@ -114,6 +114,7 @@ def load(root, *meshes, **settings):
     return load_assets(Recipe(name="x", parts=parts), root)
 
 
+@pytest.mark.slow
 def test_every_format_gives_the_same_mesh_in_the_files_own_axes(tmp_path, capfd):
     (tmp_path / "a.obj").write_text(obj())
     (tmp_path / "a.stl").write_text(stl())
