@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.annotation_page import Desk, chromium, corners, needs_chromium
+from support.annotation_page import AnnotationPage, chromium, corners, needs_chromium
 from support.command import al_loop
 from support.factories import CLASSES, write_coco_set
 
@@ -107,7 +107,7 @@ class Processes:
 class Shift:
     """One person's shift: the tasks of a queue, and what was drawn on each, by image."""
 
-    def __init__(self, desk: Desk, info: ServerInfo, project: int, folder: Path) -> None:
+    def __init__(self, desk: AnnotationPage, info: ServerInfo, project: int, folder: Path) -> None:
         self.desk, self.folder = desk, folder
         with info.connection.open() as api:
             there = api.tasks(project, whole=True)
@@ -205,7 +205,7 @@ def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, temporary: 
         pushed = json.loads((workspace.cycle_dir(1) / "push" / "stage.json").read_text())["output"]
         asked: list[str] = []
         with chromium() as browser:
-            desk = Desk.log_in(browser, info.url, info.email, info.password)
+            desk = AnnotationPage.log_in(browser, info.url, info.email, info.password)
             desk.page.on("request", lambda request: asked.append(request.url))
             shift = Shift(desk, info, pushed["project_id"], tmp_path)
             desk.page.goto(queue[1])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
-from support.annotation_page import Desk, chromium, corners, needs_chromium
+from support.annotation_page import AnnotationPage, chromium, corners, needs_chromium
 from support.factories import draw
 from support.labelling_tasks import BLOCKS, CLASSES, SIZE, Running, block_tasks, fetch_tasks, send_tasks
 from support.pool_images import add_images
@@ -33,21 +33,21 @@ POLYGON = [(100.0, 80.0), (260.0, 80.0), (260.0, 170.0)]
 
 
 @pytest.fixture(scope="module")
-def login(label_studio: Running) -> Iterator[Desk]:
+def login(label_studio: Running) -> Iterator[AnnotationPage]:
     """A browser in which somebody has logged in."""
     info = label_studio.info
     with chromium() as browser:
-        yield Desk.log_in(browser, info.url, info.email, info.password)
+        yield AnnotationPage.log_in(browser, info.url, info.email, info.password)
 
 
 @pytest.fixture
-def desk(login: Desk) -> Iterator[Desk]:
+def desk(login: AnnotationPage) -> Iterator[AnnotationPage]:
     with login.fresh() as made:
         yield made
 
 
 def test_what_people_do_in_the_browser_comes_back(
-    label_studio: Running, project: int, desk: Desk, tmp_path: Path
+    label_studio: Running, project: int, desk: AnnotationPage, tmp_path: Path
 ) -> None:
     some = block_tasks(tmp_path, 4)
     connection = label_studio.info.connection
@@ -108,7 +108,7 @@ def test_what_people_do_in_the_browser_comes_back(
 
 @pytest.mark.parametrize("size", [SIZE, (520, 640)], ids=["wide", "high"])
 def test_the_whole_picture_is_seen(
-    label_studio: Running, project: int, desk: Desk, tmp_path: Path, size: tuple[int, int]
+    label_studio: Running, project: int, desk: AnnotationPage, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     """Label Studio alone would hide the sides of a small wide picture, and the lower end of a high one."""
     connection = label_studio.info.connection
@@ -126,7 +126,7 @@ def test_the_whole_picture_is_seen(
 
 @pytest.mark.parametrize("way", ["local-files", "upload"])
 def test_a_photograph_that_was_taken_upright(
-    label_studio: Running, project: int, desk: Desk, workspace: Workspace, tmp_path: Path, way: str
+    label_studio: Running, project: int, desk: AnnotationPage, workspace: Workspace, tmp_path: Path, way: str
 ) -> None:
     """A phone stores its sensor's rows and a note to turn them: 400x300 px that people see as 300x400."""
     phone = Image.Exif()
@@ -170,14 +170,16 @@ def test_a_photograph_that_was_taken_upright(
     np.testing.assert_allclose(task.boxes.xyxy, corners(moved), atol=1e-6)
 
 
-def _red_and_green(desk: Desk, seen: np.ndarray) -> bool:
+def _red_and_green(desk: AnnotationPage, seen: np.ndarray) -> bool:
     """Whether the frames of both boxes are visible, by colours that the image does not have."""
     # Red is the first class and green the second; the picture is grey with yellow blocks.
     first, second = desk.near(seen, 100, 125), desk.near(seen, 400, 260)
     return bool((first[:, 0] - first[:, 1]).max() > 80 and (second[:, 1] - second[:, 0]).max() > 40)
 
 
-def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, desk: Desk, tmp_path: Path) -> None:
+def test_outlines_drawn_in_the_browser_come_back(
+    label_studio: Running, desk: AnnotationPage, tmp_path: Path
+) -> None:
     connection = label_studio.info.connection
     project = ensure_project(connection, "outlines in the browser", CLASSES, outlined=True)
     some = block_tasks(tmp_path, 1)
@@ -228,7 +230,7 @@ def test_outlines_drawn_in_the_browser_come_back(label_studio: Running, desk: De
 
 
 def test_outlines_of_the_model_are_edited_in_the_browser(
-    label_studio: Running, desk: Desk, tmp_path: Path
+    label_studio: Running, desk: AnnotationPage, tmp_path: Path
 ) -> None:
     """A polygon is moved, a hole is cut into a mask, strokes are added: what the page holds comes back.
 

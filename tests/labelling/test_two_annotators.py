@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.annotation_page import Desk, chromium, corners, needs_chromium
+from support.annotation_page import AnnotationPage, chromium, corners, needs_chromium
 from support.labelling_tasks import BLOCKS, CLASSES, Running, block_tasks, fetch_tasks, send_tasks
 
 from al_loop.cli.simulated_annotator import AnnotatorCounts, SimulatedAnnotator
@@ -62,17 +62,20 @@ def queue(label_studio: Running, project: int, tmp_path: Path) -> Queue:
 
 
 @pytest.fixture
-def desks(queue: Queue) -> Iterator[tuple[Desk, Desk]]:
+def desks(queue: Queue) -> Iterator[tuple[AnnotationPage, AnnotationPage]]:
     """Ada's and Bob's, each with cookies of their own."""
     with chromium() as browser:
         ada, bob = (
-            Desk.log_in(browser, queue.info.url, one.email, one.password) for one in (queue.ada, queue.bob)
+            AnnotationPage.log_in(browser, queue.info.url, one.email, one.password)
+            for one in (queue.ada, queue.bob)
         )
         yield ada, bob
 
 
 @needs_chromium
-def test_both_open_the_same_picture(queue: Queue, desks: tuple[Desk, Desk], tmp_path: Path) -> None:
+def test_both_open_the_same_picture(
+    queue: Queue, desks: tuple[AnnotationPage, AnnotationPage], tmp_path: Path
+) -> None:
     (ada, bob), ids = desks, queue.ids()
     for desk in desks:
         desk.page.goto(queue.pushed.queue_url)
@@ -120,7 +123,9 @@ def test_both_open_the_same_picture(queue: Queue, desks: tuple[Desk, Desk], tmp_
 
 @needs_chromium
 @pytest.mark.slow
-def test_each_gets_pictures_of_their_own(queue: Queue, desks: tuple[Desk, Desk], tmp_path: Path) -> None:
+def test_each_gets_pictures_of_their_own(
+    queue: Queue, desks: tuple[AnnotationPage, AnnotationPage], tmp_path: Path
+) -> None:
     """The button of the table: a picture that one has open is not given to the other."""
     ids = queue.ids()
     for desk in desks:

@@ -52,7 +52,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-class Desk:
+class AnnotationPage:
     """What one person sees and does, in px of the picture; `page` is a Playwright page."""
 
     def __init__(self, page: Any) -> None:
@@ -60,7 +60,7 @@ class Desk:
         self.size = (0, 0)
 
     @classmethod
-    def log_in(cls, browser: Any, url: str, email: str, password: str) -> Desk:
+    def log_in(cls, browser: Any, url: str, email: str, password: str) -> AnnotationPage:
         """Log in as a person does, with cookies of one's own."""
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
         page.set_default_timeout(30_000)
@@ -72,12 +72,12 @@ class Desk:
         return cls(page)
 
     @contextmanager
-    def fresh(self) -> Iterator[Desk]:
+    def fresh(self) -> Iterator[AnnotationPage]:
         """Yield another page of the same login, which remembers nothing: neither tools nor sizes."""
         self.page.evaluate("() => localStorage.clear()")
         page = self.page.context.new_page()
         page.set_default_timeout(30_000)
-        yield Desk(page)
+        yield AnnotationPage(page)
         page.close()
 
     def open(self, task: int, boxes: int) -> None:

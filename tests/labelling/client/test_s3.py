@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
-from support.annotation_page import Desk, chromium, needs_chromium
+from support.annotation_page import AnnotationPage, chromium, needs_chromium
 from support.labelling_tasks import (
     BLOCKS,
     CLASSES,
@@ -142,7 +142,7 @@ def test_annotators_see_the_images(
     caplog.set_level("INFO", "werkzeug")
     caplog.clear()  # of earlier requests
     with chromium() as browser:
-        desk = Desk.log_in(browser, plant.info.url, plant.info.email, plant.info.password)
+        desk = AnnotationPage.log_in(browser, plant.info.url, plant.info.email, plant.info.password)
         desk.page.goto(queue)
         desk.open(task.task_id or 0, boxes=2)
         assert desk.size == SIZE

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
-from support.annotation_page import Desk, chromium, needs_chromium
+from support.annotation_page import AnnotationPage, chromium, needs_chromium
 from support.labelling_tasks import Running, block_tasks, fetch_tasks, push_cycle, send_tasks
 
 from al_loop.cli import cli
@@ -149,7 +149,7 @@ def test_classes_that_look_like_templates_in_the_browser(label_studio: Running, 
         return fetch_tasks(connection, project, some, classes=NAMES)[0]
 
     with chromium() as browser:
-        desk = Desk.log_in(
+        desk = AnnotationPage.log_in(
             browser, label_studio.info.url, label_studio.info.email, label_studio.info.password
         )
         desk.page.goto(queue)
