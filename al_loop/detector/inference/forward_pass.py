@@ -62,9 +62,7 @@ def fuse(model: nn.Module, precision: str) -> nn.Module:
     head = copy.roi_head.bbox_head
     for part in (copy.backbone, copy.neck, copy.rpn_head, copy.roi_head):
         part.to(PRECISIONS[precision])
-    last_layers = [head.fc_cls, head.fc_reg]
-    last_layers += [copy.roi_head.mask_head.conv_logits] if copy.roi_head.with_mask else []
-    for layer in last_layers:
+    for layer in (head.fc_cls, head.fc_reg):
         layer.float()
         layer.register_forward_pre_hook(lambda _, inputs: tuple(value.float() for value in inputs))
     head.channels_last = _flattens_first(head)

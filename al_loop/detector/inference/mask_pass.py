@@ -12,8 +12,8 @@ from al_loop.detector.inference.forward_pass import Detections
 from al_loop.detector.roi_align import crops_by_level, is_supported, is_tracing
 from al_loop.structures.masks import SIDE
 
-#: Boxes in memory at a time: 100 MB of feature maps with 256 channels.
-_BOXES = 128
+#: Values of the largest feature map in memory at a time: 128 MiB. Fewer at a time are slower.
+_VALUES = 2**25
 
 
 def unsupported_part(roi_head: Any) -> str | None:
@@ -31,11 +31,12 @@ def predict_masks(model: Any, maps: Sequence[Tensor], detections: Detections) ->
     model: a fused copy with a mask head.
     maps: feature maps of the batch, of each level.
     """
-    rois = boxes_with_image(detections)
+    head, rois = model.roi_head, boxes_with_image(detections)
     if is_tracing():
-        return _masks(model.roi_head, maps, rois, detections.labels)
-    parts = zip(torch.split(rois, _BOXES), torch.split(detections.labels, _BOXES), strict=True)
-    return torch.cat([_masks(model.roi_head, maps, *part) for part in parts])
+        return _masks(head, maps, rois, detections.labels)
+    count = max(1, _VALUES // (head.mask_head.conv_logits.in_channels * SIDE**2))
+    parts = zip(torch.split(rois, count), torch.split(detections.labels, count), strict=True)
+    return torch.cat([_masks(head, maps, *part) for part in parts])
 
 
 def boxes_with_image(detections: Detections) -> Tensor:

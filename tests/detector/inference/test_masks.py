@@ -95,7 +95,7 @@ def test_the_batch_does_not_matter(
 ) -> None:
     detector = fuse_detector(lively_masks(config), "fp32")
     together = predicted(detector, images)
-    monkeypatch.setattr(mask_pass, "_BOXES", 3)
+    monkeypatch.setattr(mask_pass, "_VALUES", 3 * 64 * SIDE**2)
     few = predicted(detector, images)
     alone = [predicted(detector, [image])[0] for image in images]
     for whole, parts, own in zip(together, few, alone, strict=True):
