@@ -33,9 +33,16 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.Import | ast.ImportFrom | ast.Compare | ast.Constant]:
+    """Return the nodes that the rules are about: what is imported, compared, and written as a constant."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Compare, ast.Constant)
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, kinds)]
+
+
 def imports(path: Path) -> Iterator[str]:
     """Yield every module that a file imports, at the top or inside a function."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -43,6 +50,7 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
+@cache
 def files(package: str) -> list[Path]:
     found = sorted((ROOT / package).rglob("*.py"))
     assert found
@@ -66,7 +74,7 @@ def import_graph() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for name, path in known.items():
         wanted: set[str] = set()
-        for node in ast.walk(parsed(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 wanted |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -133,9 +141,8 @@ def test_the_pictures_in_the_docs_are_the_tree(package: str) -> None:
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
 def test_modules_that_a_page_names_exist(page: str) -> None:
     """A path starts at the repository, at `al_loop/` or at `render/`; a bare name is somewhere."""
-    known = {
-        path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py") if ".venv" not in path.parts
-    }
+    folders = (*PACKAGES, "tests", "benchmarks")
+    known = {path.relative_to(ROOT).as_posix() for folder in folders for path in files(folder)}
     for name in re.findall(r"`([\w/]+\.py)`", (ROOT / page).read_text()):
         if name not in {"utils.py", "config.py"}:  # a rule, and a file of older workspaces
             assert any(path == name or path.endswith(f"/{name}") for path in known), name
@@ -192,7 +199,7 @@ def test_bpy_stays_in_the_render_worker() -> None:
 def test_no_strategy_is_compared_by_its_name() -> None:
     """What differs between strategies are fields of `strategies.Strategy`."""
     for path in files("al_loop"):
-        for node in ast.walk(parsed(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.Compare):
                 values = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
                 assert not set(values) & set(STRATEGIES), f"{path}:{node.lineno}"
@@ -210,6 +217,7 @@ def test_packages_are_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").is_file()
 
 
+@pytest.mark.integration
 def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
     """`--help`, `status`, `pool add` and `pool list` import nothing that takes long to load."""
     code = (
@@ -243,12 +251,14 @@ def test_commands_without_a_model_import_nothing_heavy(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{args}: {done.stderr}"
 
 
-def sections(text: str) -> dict[str, str]:
+@cache
+def sections() -> dict[str, str]:
     """Return what docs/commands.md says of each command: its own section and the intro of the chapter.
 
     A heading may name several commands. The name of a command ends before its first argument.
     """
     found = {}
+    text = (ROOT / "docs" / "commands.md").read_text()
     for chapter in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         intro, *parts = re.split(r"^### ", chapter, flags=re.MULTILINE)
         for part in parts:
@@ -262,13 +272,13 @@ ALL_COMMANDS = dict([*commands(cli), *commands(render_cli, "python -m render")])
 
 
 def test_the_documentation_speaks_of_the_commands_that_there_are() -> None:
-    assert sections((ROOT / "docs" / "commands.md").read_text()).keys() == ALL_COMMANDS.keys()
+    assert sections().keys() == ALL_COMMANDS.keys()
 
 
 @pytest.mark.parametrize("name", ALL_COMMANDS)
 def test_every_command_and_option_is_documented(name: str) -> None:
     """In the command's own section; its help has a sentence for the command and for each option."""
-    section, command = sections((ROOT / "docs" / "commands.md").read_text())[name], ALL_COMMANDS[name]
+    section, command = sections()[name], ALL_COMMANDS[name]
     assert command.help
     for option in command.params:
         if isinstance(option, click.Option) and not option.hidden:
@@ -369,11 +379,11 @@ SQL = re.compile(
 )
 
 
-def statements(source: str) -> list[str]:
+def statements(path: Path) -> list[str]:
     """Return the SQL statements among the string constants of a module; its docstrings are none."""
     return [
         node.value
-        for node in ast.walk(ast.parse(source))
+        for node in nodes_of(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]
 
@@ -381,7 +391,7 @@ def statements(source: str) -> list[str]:
 def test_sql_stands_in_state_alone() -> None:
     """Tables and columns are named in one folder; other modules call its functions and get dataclasses."""
     inside = ROOT / "al_loop" / "state" / "database"
-    assert sum(len(statements(path.read_text())) for path in inside.glob("*.py")) > 100
+    assert sum(len(statements(path)) for path in inside.glob("*.py")) > 100
     outside = [p for package in PACKAGES for p in files(package) if not p.is_relative_to(inside)]
-    found = {str(path): statements(path.read_text()) for path in outside}
+    found = {str(path): statements(path) for path in outside}
     assert {path: sql for path, sql in found.items() if sql} == {}

@@ -42,6 +42,7 @@ def loop(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return loop
 
 
+@pytest.mark.integration
 def test_a_new_workspace_labels_trains_and_goes_on(loop: SmallLoop) -> None:
     workspace, tell = loop.workspace, Silent()
     assert describe(workspace)[-1] == "next        al-loop cycle"

@@ -210,6 +210,7 @@ def test_a_small_pool_is_left_out_and_said(loop: SmallLoop, tmp_path: Path) -> N
     assert len(loop.trained) == 1
 
 
+@pytest.mark.integration
 def test_a_cycle_learns_from_its_pool(loop: SmallLoop, tmp_path: Path) -> None:
     """Of forty images, ten are picked and labelled; six of the others are drawn."""
     config = loop.workspace.config

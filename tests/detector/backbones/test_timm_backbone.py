@@ -22,6 +22,8 @@ from al_loop.detector.inference import forward_pass
 
 LITE0 = "tf_efficientnet_lite0"
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def lite() -> nn.Module:

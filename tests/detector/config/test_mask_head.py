@@ -30,6 +30,7 @@ def write(folder: Path, **heads: Any) -> str:
     return str(folder / "mine.py")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "convolutions", "channels", "masks"),
     [("lite", 2, 64, 1), ("small", 2, 64, 1), ("r50", 4, 256, 2)],

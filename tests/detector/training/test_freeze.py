@@ -31,6 +31,7 @@ def trained_layers(model: Any) -> set[str]:
     return layers
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("base", ["small", "r50"])
 @pytest.mark.parametrize(
     ("freeze", "trained"),

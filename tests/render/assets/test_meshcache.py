@@ -59,6 +59,7 @@ def test_an_entry_of_an_earlier_version_is_made_anew(tmp_path, stand_in, cache):
     assert load_assets(wanted, tmp_path, python=stand_in.python).meshes["a.stl"] == mesh
 
 
+@pytest.mark.integration
 def test_a_cache_that_cannot_be_written(tmp_path, stand_in, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AL_LOOP_MESH_CACHE", str(tmp_path / "file" / "cache"))

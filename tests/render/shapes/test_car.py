@@ -6,6 +6,8 @@ from support.watertight import extent, is_closed
 
 from render.shapes import SHAPES, build_surface
 
+pytestmark = pytest.mark.integration
+
 #: Coarse, so that a test takes a moment.
 CAR = {"cells": 60.0}
 
@@ -14,7 +16,6 @@ def car(name):
     return build_surface("car", CAR, name)
 
 
-@pytest.mark.integration
 def test_every_component_of_a_car_is_closed_and_outward():
     for name in SHAPES["car"].components:
         assert is_closed(car(name)), name
@@ -65,7 +66,6 @@ HATCHBACK = {"deck": 0.03, "slope": 0.08, "height": 0.36, "clearance": 0.05, "wh
 COUPE = {"height": 0.28, "width": 0.46, "hood": 0.34, "deck": 0.22, "slope": 0.24, "wheelbase": 0.54}
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("form", [HATCHBACK, pytest.param(COUPE, marks=pytest.mark.slow)])
 def test_other_cars_are_whole_too(form):
     for name in SHAPES["car"].components:
