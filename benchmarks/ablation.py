@@ -10,8 +10,9 @@ train.KEY is a setting of [train] in al-loop.toml, with dots for its tables. con
 config of the model. pick=typiclust labels the images that the first cycle of a workspace without a model
 picks, in place of random ones. labels=50 takes another number of images, and the first of them are those of
 a smaller number. trainer=mmdet trains with mmdet's own Runner, scaled and coloured images, and images that
-are enlarged to the model's size. start=imagenet ignores --start. WORK/results.jsonl has a line per training,
-and a repeated call continues.
+are enlarged to the model's size. start=imagenet ignores --start. masks=true adds a mask head, learns from the
+outlines of the labels, and prints mask AP50 and the mean Dice of the pixels, too. WORK/results.jsonl has a
+line per training, and a repeated call continues.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from plain_mmdet import MmdetTraining, train_with_mmdet, usual
 
 from al_loop.core.config import TrainConfig
 from al_loop.detector.checkpoint import CLASS_LAYERS, Weights, load_into, read_weights, write_weights
+from al_loop.detector.config.mask_head import add_mask_head, has_mask_head
 from al_loop.detector.config.model_config import build_model, imagenet_start, load_model_config
 from al_loop.detector.device import choose_device, default_workers
 from al_loop.detector.inference.predict import Detector
@@ -40,8 +42,9 @@ from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.detector.training.optimiser import training_precision
 from al_loop.detector.training.train import train
-from al_loop.evaluation.evaluate import evaluate
+from al_loop.evaluation.measure import measure
 from al_loop.images.coco import write_coco
+from al_loop.models.evaluation import boxes_of
 from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import LabelledImage
 from strategies import Candidates
@@ -83,8 +86,10 @@ def train_and_evaluate(
     from_m0 = bool(args.start) and settings.get("start") != "imagenet"
     if by_mmdet:
         config.enlarge = True
+    if settings.get("masks"):
+        add_mask_head(config.model)
     for key, value in settings.items():
-        if key in {"pick", "labels", "trainer", "start"}:
+        if key in {"pick", "labels", "trainer", "start", "masks"}:
             continue
         place, _, rest = key.partition(".")
         set_value({"train": plain, "config": config}[place], rest, value)
@@ -111,14 +116,26 @@ def train_and_evaluate(
     seconds = time.monotonic() - began
     write_weights(folder / "weights.pth", weights, classes)
     shutil.rmtree(job.folder)
+    return evaluated(config, weights, validation, folder / "scores") | {"seconds": seconds}
+
+
+def evaluated(
+    config: Config, weights: Weights, validation: Sequence[LabelledImage], folder: Path
+) -> dict[str, float]:
+    """Return AP and AP50 of a model; if it predicts masks, also their AP, AP50, and mean Dice."""
     network: Any = build_model(config)
     load_into(network, weights, "the trained model")
-    detector = Detector(network.to(device).eval(), config, torch.device(device))
-    store = ShardStore(folder / "scores")
+    device = torch.device(choose_device("auto"))
+    detector, store = Detector(network.to(device).eval(), config, device), ShardStore(folder)
     score_images(detector, [item.image for item in validation], store, ScoreSettings(0.05, 8, 0, 256))
-    metrics = evaluate(validation, store.load().boxes_by_image(), classes)
-    shutil.rmtree(folder / "scores")
-    return {"ap": metrics.ap, "ap50": metrics.ap50, "seconds": seconds}
+    masks = has_mask_head(config.model)
+    predicted = boxes_of(store.load(), validation, masks=masks)
+    shutil.rmtree(folder)
+    metrics = measure(validation, predicted, config.classes, outlined=masks, intervals=False)
+    row = {"ap": metrics.ap, "ap50": metrics.ap50}
+    if (found := metrics.masks) is not None:
+        row |= {"mask_ap": found.ap, "mask_ap50": found.ap50, "dice": found.mean_dice.value}
+    return row
 
 
 def show(done: int, total: int, text: str) -> None:
@@ -182,7 +199,11 @@ def report(rows: Sequence[dict[str, Any]], column: str, names: Sequence[str], ba
                 row["ap"] - of_set[base, row["seed"]]["ap"] for row in found if (base, row["seed"]) in of_set
             ]
             change = f"  AP - {base} {interval(pairs)}" if pairs and name != base else ""
-            print(f"  {name}: AP {ap:.3f}, AP50 {ap50:.3f}, {seconds:.0f} s{change}")
+            text = f"  {name}: AP {ap:.3f}, AP50 {ap50:.3f}"
+            if all("dice" in row for row in found):
+                ap50, dice = (np.mean([row[key] for row in found]) for key in ("mask_ap50", "dice"))
+                text += f", mask AP50 {ap50:.3f}, Dice {dice:.3f}"
+            print(f"{text}, {seconds:.0f} s{change}")
 
 
 def main() -> None:
