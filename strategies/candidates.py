@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from strategies.calibration import Calibration
 from strategies.ids import Ids
 from strategies.rows import AnyFloats, FloatArray, IntArray, Rows, Table, blocks
 
@@ -110,6 +111,7 @@ class Candidates:
     augmented: detections in augmented copies of the same images, boxes in pixels of the original.
     class_quality: (C,) how well each class is learnt, in [0, 1].
     count_r2: share of the variance of object counts that the detector's boxes explain, in [0, 1].
+    calibration: the chance that a box of the detector is right.
     """
 
     ids: Sequence[str]
@@ -121,6 +123,7 @@ class Candidates:
     augmented: tuple[Detections, ...] = ()
     class_quality: AnyFloats | None = None
     count_r2: float | None = None
+    calibration: Calibration | None = None
     rank: IntArray = field(init=False)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ from strategies.rows import FloatArray, IntArray, Rows, Table, blocks
 
 #: Larger pools are clustered on a random sample of this size.
 SAMPLE = 20_000
+#: Typical images of a larger pool are picked from a random sample of this size, where others decide.
+TYPICAL = 10_000
 #: typiclust: neighbours for typicality, size of the smallest proper cluster, largest number of clusters.
 NEIGHBOURS, SMALLEST, MOST_CLUSTERS = 20, 5, 500
 
@@ -66,6 +68,14 @@ def select_typiclust(candidates: Candidates, k: int, rng: Generator) -> IntArray
         picked.append(left[best].pop(0))
         covered[best] += 1
     return np.asarray(order[picked])
+
+
+def select_typical(candidates: Candidates, k: int, rng: Generator) -> IntArray:
+    """Pick as `select_typiclust`, from a random sample of a pool of more than TYPICAL candidates."""
+    if len(candidates) <= max(TYPICAL, k):
+        return select_typiclust(candidates, k, rng)
+    part = np.sort(candidates.order[rng.choice(len(candidates), max(TYPICAL, k), replace=False)])
+    return part[select_typiclust(candidates.subset(part), k, rng)]
 
 
 def with_labelled(candidates: Candidates, order: IntArray) -> FloatArray:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from strategies.candidates import Candidates, CandidatesError, most_uncertain, needed
-from strategies.clusters import nearest_centre, select_typiclust, weighted_kmeans, with_labelled
+from strategies.clusters import nearest_centre, select_typical, weighted_kmeans, with_labelled
 from strategies.objects import objects
 from strategies.rows import FloatArray, IntArray
 from strategies.scores import margins
@@ -15,8 +15,6 @@ from strategies.scores import margins
 _POOL, _POOL_PER_K = 2000, 40
 #: Least count R² from which sums over boxes are used.
 MIN_COUNT_R2 = 0.5
-#: Typical images of a larger pool are picked from a random sample of this size.
-_TYPICAL = 10_000
 #: Mass that an image adds to its cluster without boxes, so that images without detections are spread, too.
 _IMAGE_MASS = 0.01
 
@@ -58,7 +56,7 @@ def select_coverage(
     if len(candidates) <= k:
         return candidates.order
     if candidates.count_r2 is None or candidates.count_r2 < MIN_COUNT_R2:
-        return _typical(candidates, k, rng)
+        return select_typical(candidates, k, rng)
     top = np.sort(most_uncertain(candidates, max(_POOL, _POOL_PER_K * k)))
     order = top[np.argsort(candidates.rank[top])]
     mass = class_mass(candidates.subset(order))
@@ -73,14 +71,6 @@ def select_coverage(
     return order[greedy(parts, columns, weights, k)]
 
 
-def _typical(candidates: Candidates, k: int, rng: Generator) -> IntArray:
-    """Pick as `typiclust`, from a random sample of a large pool."""
-    if len(candidates) <= max(_TYPICAL, k):
-        return select_typiclust(candidates, k, rng)
-    part = np.sort(candidates.order[rng.choice(len(candidates), max(_TYPICAL, k), replace=False)])
-    return part[select_typiclust(candidates.subset(part), k, rng)]
-
-
 def class_mass(candidates: Candidates) -> FloatArray:
     """Return m_c(x), (n, C): the sum of margin score times class probability over each image's objects."""
     detections = needed(candidates)
@@ -91,18 +81,24 @@ def class_mass(candidates: Candidates) -> FloatArray:
     return mass
 
 
-def greedy(parts: FloatArray, base: FloatArray, weights: FloatArray, k: int) -> IntArray:
-    """Return k rows, each adding most to Σ_j w_j √(base_j + sum of the picked parts_j); ties by row.
+def greedy(
+    parts: FloatArray, base: FloatArray, weights: FloatArray, k: int, costs: FloatArray | None = None
+) -> IntArray:
+    """Return k rows, each adding most to Σ_j w_j √(base_j + sum of the picked parts_j) for its cost.
 
-    parts: (n, j) and base: (j,), all >= 0.  weights: (j,) >= 0. Gains only shrink, so earlier ones are upper
-    bounds, and only the greatest are computed again.
+    parts: (n, j), >= 0.
+    base: (j,), >= 0.
+    weights: (j,), >= 0.
+    costs: (n,), > 0. None: 1 for all rows.
+    Ties are broken by row. Gains only shrink, so earlier ones are upper bounds, and only the greatest are
+    computed again.
     """
-    total = base.astype(np.float64)
-    bounds = (np.sqrt(total + parts) - np.sqrt(total)) @ weights
+    total, costs = base.astype(np.float64), np.ones(len(parts)) if costs is None else costs
+    bounds = (np.sqrt(total + parts) - np.sqrt(total)) @ weights / costs
     picked: list[int] = []
     while len(picked) < k:
         best = int(bounds.argmax())
-        gain = float((np.sqrt(total + parts[best]) - np.sqrt(total)) @ weights)
+        gain = float((np.sqrt(total + parts[best]) - np.sqrt(total)) @ weights) / float(costs[best])
         bounds[best] = min(gain, bounds[best])
         if int(bounds.argmax()) == best:
             picked.append(best)

@@ -27,12 +27,23 @@ def objects(detections: Detections, *, overlap: float = 0.5) -> IntArray:
     best = []
     for index in np.flatnonzero(detections.counts):
         rows = detections.of(index)
-        # Stable, so that of equal scores the first comes first.
-        order = np.argsort(-detections.scores[rows], kind="stable")
-        same = iou(detections.boxes[rows], detections.boxes[rows]) >= overlap
-        left = np.ones(len(order), dtype=bool)
-        for row in order:
-            if left[row]:
-                best.append(rows.start + int(row))
-                left &= ~same[row]
+        found = distinct(detections.boxes[rows], detections.scores[rows], overlap=overlap)
+        best.append(rows.start + found)
+    return np.concatenate(best) if best else np.zeros(0, np.int64)
+
+
+def distinct(boxes: AnyFloats, scores: AnyFloats, *, overlap: float = 0.5) -> IntArray:
+    """Return the rows of the boxes of one image that no box of a higher score overlaps, ascending.
+
+    boxes: (b, 4) xyxy px.
+    scores: (b,).
+    overlap: IoU from which two boxes are one object.
+    """
+    # Stable, so that of equal scores the first comes first.
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    same, left, best = iou(boxes, boxes) >= overlap, np.ones(len(order), dtype=bool), []
+    for row in order:
+        if left[row]:
+            best.append(int(row))
+            left &= ~same[row]
     return np.sort(np.asarray(best, dtype=np.int64))

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from numpy.random import Generator
 
 from strategies.badge import select_badge
 from strategies.cald import select_cald
+from strategies.calibrated import select_calibrated
 from strategies.candidates import Candidates, CandidatesError
 from strategies.clusters import select_kmeans, select_typiclust
 from strategies.coreset import select_coreset
@@ -31,7 +32,7 @@ from strategies.scores import (
     select_most_boxes,
 )
 
-Need = Literal["detections", "features", "masks", "augmented", "labelled", "count_r2"]
+Need = Literal["detections", "features", "masks", "augmented", "labelled", "count_r2", "calibration"]
 Values = Callable[[Candidates], FloatArray]
 
 
@@ -63,7 +64,7 @@ class Strategy:
         """Whether it depends on how well the detector predicts object counts, as it sums over boxes."""
         return "count_r2" in self.needs or self.values is not None
 
-    def select(self, candidates: Candidates, k: int, rng: Generator, **options: float) -> IntArray:
+    def select(self, candidates: Candidates, k: int, rng: Generator, **options: Any) -> IntArray:
         """Return min(k, n) distinct indices into candidates with finite arrays."""
         count = min(k, len(candidates))
         return self.pick(candidates, count, rng, **options) if count else candidates.order
@@ -94,6 +95,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             select_cald,
             "detections change under augmentation",
             needs=frozenset({"detections", "augmented"}),
+        ),
+        "calibrated": Strategy(
+            select_calibrated,
+            "objects on which the model may be wrong, of classes and looks with few labels, for little time",
+            needs=frozenset({"detections", "labelled", "calibration"}),
+            options=("cost",),
         ),
         "coreset": Strategy(select_coreset, "far from all labelled images", needs=frozenset({"labelled"})),
         "coverage": Strategy(
@@ -135,7 +142,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 )
 
 
-def select(name: str, candidates: Candidates, k: int, rng: Generator, **options: float) -> IntArray:
+def select(name: str, candidates: Candidates, k: int, rng: Generator, **options: Any) -> IntArray:
     """Return min(k, n) distinct indices into `candidates`, chosen by the strategy called `name`.
 
     Raises CandidatesError for an unknown name, for k below 1, and for candidates that are not finite.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FILE_NAME = "al-loop.toml"
 
 StrategyName = Literal[
-    "badge", "cald", "coreset", "coverage", "dbal", "entropy", "entropy-max", "entropy-mean", "kmeans",
-    "least-confidence", "least-confidence-max", "least-confidence-mean", "margin", "margin-max",
+    "badge", "cald", "calibrated", "coreset", "coverage", "dbal", "entropy", "entropy-max", "entropy-mean",
+    "kmeans", "least-confidence", "least-confidence-max", "least-confidence-mean", "margin", "margin-max",
     "margin-mean", "mask-margin", "most-boxes", "ppal", "random", "typiclust",
 ]  # fmt: skip
 Freeze = Literal["encoder", "stem", "nothing"]
@@ -140,6 +140,8 @@ class CycleConfig(Section, frozen=True):
 
     k: types.Images = 25
     strategy: StrategyName = "dbal"
+    # What "calibrated" weighs the gain of an image against: the time that people need for it, or one image.
+    cost: Literal["minutes", "images"] = "minutes"
     beta: types.Beta = 2.0  # DBAL clusters the beta * k most uncertain
     explore_fraction: types.Fraction = 0.1  # share of k for images without detections
     # Share of k that is picked at random, to measure the model: the other picks are hard by design.

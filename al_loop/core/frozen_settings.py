@@ -25,6 +25,7 @@ LIVE = ("label_studio", "device", "gpus")
 _TRAINING = ("augment", "backbone_lr", "balance", "ema", "freeze", "replay")
 SINCE_0_1 = (
     *(f"{table}.{name}" for table in TRAININGS for name in _TRAINING),
+    "cycle.cost",
     "cycle.validation_images",
 )
 #: A selection depends on these; they stay once its images are chosen.

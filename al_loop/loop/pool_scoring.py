@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
+from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality
 from al_loop.images import repository
 from al_loop.loop.cycle_record import candidates
 from al_loop.loop.selection import Context, check_strategy
@@ -26,7 +27,7 @@ from al_loop.state.model_registry import Model
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import AUGMENTATIONS, ImageFile, LabelledImage
-from strategies import MIN_COUNT_R2, STRATEGIES, Ids
+from strategies import MIN_AUC, MIN_COUNT_R2, STRATEGIES, Calibration, Ids
 
 if TYPE_CHECKING:
     from al_loop.detector.inference.scoring import Unreadable
@@ -137,34 +138,51 @@ def score_pool(
 class LabelSummary:
     """The part of the labels that strategies read: the labelled images, and the number of boxes per class.
 
-    count_r2: count R² of the model on the validation set (`al_loop.evaluation.detection_counts`). None if the
-        strategy does not read it.
+    count_r2, calibration: of the model on the validation set, see `al_loop.evaluation.model_quality`. None if
+        the strategy does not read them.
     """
 
     images: tuple[str, ...]
     boxes: tuple[int, ...]
     count_r2: float | None = None
+    calibration: Calibration | None = None
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> LabelSummary:
+        """Return a summary from its JSON form, `dataclasses.asdict`, of this version or an earlier one."""
+        calibration = stored.get("calibration")
+        if calibration is not None:
+            calibration = Calibration(**{**calibration, "offsets": tuple(calibration["offsets"])})
+        return cls(tuple(stored["images"]), tuple(stored["boxes"]), stored.get("count_r2"), calibration)
 
 
-def ranking_warning(strategy: str, model_id: str, count_r2: float | None) -> str | None:
-    """Return a warning if the strategy ranks images by predicted boxes and the model counts objects badly."""
-    if STRATEGIES[strategy].values is None or count_r2 is None or count_r2 >= MIN_COUNT_R2:
-        return None
-    return (
-        f"note: {model_id} explains {count_r2:.0%} of the variance of the number of boxes per validation "
-        f'image. Below {MIN_COUNT_R2:.0%}, "{strategy}" may do worse than random; '
-        'consider cycle.strategy = "typiclust"'
-    )
+def quality_warning(strategy: str, model_id: str, quality: ModelQuality) -> str | None:
+    """Return a message if the model is too weak for what the strategy reads of it."""
+    count_r2, calibration = quality.count_r2, quality.calibration
+    if STRATEGIES[strategy].values is not None and count_r2 is not None and count_r2 < MIN_COUNT_R2:
+        return (
+            f"note: {model_id} explains {count_r2:.0%} of the variance of the number of boxes per validation "
+            f'image. Below {MIN_COUNT_R2:.0%}, "{strategy}" may do worse than random; '
+            'consider cycle.strategy = "calibrated" or "typiclust"'
+        )
+    if "calibration" in STRATEGIES[strategy].needs and (calibration is None or calibration.auc < MIN_AUC):
+        known = "cannot be told" if calibration is None else f"have an AUC of {calibration.auc:.2f}"
+        return (
+            f"note: right and wrong boxes of {model_id} on the validation set {known}. Below {MIN_AUC:g}, "
+            f'"{strategy}" picks typical images, as "typiclust" does'
+        )
+    return None
 
 
 def summarise_labels(
-    labelled: Sequence[LabelledImage], classes: int, count_r2: float | None = None
+    labelled: Sequence[LabelledImage], classes: int, quality: ModelQuality = UNKNOWN
 ) -> LabelSummary:
     """Count the labelled boxes of each class."""
     counts = np.zeros(classes, np.int64)
     for item in labelled:
         np.add.at(counts, item.boxes.labels, 1)
-    return LabelSummary(tuple(item.image.id for item in labelled), tuple(counts.tolist()), count_r2)
+    images = tuple(item.image.id for item in labelled)
+    return LabelSummary(images, tuple(counts.tolist()), quality.count_r2, quality.calibration)
 
 
 def context_for(
@@ -183,4 +201,5 @@ def context_for(
         tuple(copies),
         None if quality is None else np.asarray(quality),
         known.count_r2,
+        known.calibration,
     )

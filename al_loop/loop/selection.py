@@ -14,7 +14,16 @@ from al_loop.structures.boxes import FloatArray, IntArray
 from al_loop.structures.images import Float32Array
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
-from strategies import STRATEGIES, Candidates, Detections, Ids, Strategy, select_kmeans, without_detections
+from strategies import (
+    STRATEGIES,
+    Calibration,
+    Candidates,
+    Detections,
+    Ids,
+    Strategy,
+    select_kmeans,
+    without_detections,
+)
 
 # Cluster sizes of a larger pool are estimated from a sample of this size, in evenly spaced pieces.
 _SAMPLE, _PIECE = 65_536, 1024
@@ -30,6 +39,7 @@ class Context:
     augmented: tuple[ScoredImages, ...] = ()
     class_quality: FloatArray | None = None
     count_r2: float | None = None
+    calibration: Calibration | None = None
 
 
 def check_strategy(name: str, settings: Config) -> None:
@@ -96,6 +106,7 @@ def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> C
         tuple(detections_of(copy) for copy in context.augmented),
         context.class_quality,
         context.count_r2,
+        context.calibration,
     )
 
 

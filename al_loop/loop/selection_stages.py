@@ -19,7 +19,7 @@ from al_loop.loop.pool_scoring import (
     LabelSummary,
     StrategyScores,
     context_for,
-    ranking_warning,
+    quality_warning,
     score_candidates,
     summarise_labels,
     unscored,
@@ -90,11 +90,11 @@ def select_stage(
     settings = workspace.config.cycle
 
     def work(folder: Path) -> Output:
-        counts = STRATEGIES[settings.strategy].uses_count_r2
-        count_r2 = evaluation.validation_count_r2(workspace, cycle.model, reporter) if counts else None
-        if (warning := ranking_warning(settings.strategy, cycle.model.id, count_r2)) is not None:
+        strategy = STRATEGIES[settings.strategy]
+        quality = evaluation.validation_quality(workspace, cycle.model, strategy, reporter)
+        if (warning := quality_warning(settings.strategy, cycle.model.id, quality)) is not None:
             reporter.line(f"  {warning}")
-        summary = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), count_r2)
+        summary = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), quality)
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])

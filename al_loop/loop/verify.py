@@ -74,7 +74,7 @@ def reproduce(workspace: Workspace, number: int) -> list[Finding]:
     model = model_registry.get_model(workspace, manifest.model.id)
     cycle = Cycle(number, manifest.k, model, _scored_with(manifest), manifest.validation_images)
     labels = read_json(workspace.cycle_dir(number) / "select" / KNOWN)
-    summary = LabelSummary(tuple(labels["images"]), tuple(labels["boxes"]), labels.get("count_r2"))
+    summary = LabelSummary.of(labels)
     rescored = output_of_cycle(workspace, number, "score").get("closely", ())
     after = [pick.image_id for pick in select_picks(workspace, cycle, summary, rescored)]
     before = [pick.image_id for pick in manifest.picks]

@@ -10,7 +10,7 @@ from al_loop.core.config import Config
 from al_loop.core.console import Progress, Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import json_hash, write_json
-from al_loop.evaluation.detection_counts import count_r2
+from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality, needs_quality, quality_for
 from al_loop.images import repository
 from al_loop.models import scoring
 from al_loop.models.scoring import EXACT
@@ -21,6 +21,7 @@ from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import VALIDATION, Metrics, metrics_to_plain
 from al_loop.structures.predictions import ScoredImages
+from strategies import Strategy
 
 if TYPE_CHECKING:
     from al_loop.evaluation.bootstrap import Comparison
@@ -111,13 +112,18 @@ def boxes_of(scored: ScoredImages, labelled: Sequence[LabelledImage], *, masks: 
     }
 
 
-def validation_count_r2(workspace: Workspace, model: Model, reporter: Reporter) -> float | None:
-    """Return the count R² of a model on the validation set. None if it was not evaluated on this set."""
-    if not predictions_dir(workspace.config, model).is_dir():
-        return None
+def validation_quality(
+    workspace: Workspace, model: Model, strategy: Strategy, reporter: Reporter
+) -> ModelQuality:
+    """Return what a strategy reads of a model's quality on the validation set, which no model is trained on.
+
+    Nothing is known of a model that was not evaluated on this set.
+    """
+    if not needs_quality(strategy) or not predictions_dir(workspace.config, model).is_dir():
+        return UNKNOWN
     truth = repository.validation(workspace, VALIDATION)
     boxes = predictions_on(workspace, model, truth, VALIDATION, reporter, masks=False)
-    return count_r2(truth, boxes)
+    return quality_for(strategy, truth, boxes, workspace.config.classes)
 
 
 def predictions_dir(settings: Config, model: Model) -> Path:

@@ -119,7 +119,7 @@ def test_settings_go_to_the_old_names_and_back() -> None:
     old = with_old_names(plain)
     assert {"explore", "audit"} < old["cycle"].keys()
     assert with_new_names(old) == plain
-    del old["cycle"]["validation_images"]  # unknown to 0.1
+    del old["cycle"]["validation_images"], old["cycle"]["cost"]  # unknown to 0.1
     assert hashed(Config(classes=("a",)), "cycle") == old["cycle"]
     plain["train"].update(epochs=50, val_every=1)
     trained = with_old_names(plain)["train"]

@@ -12,11 +12,12 @@ from support.candidate_pools import detections
 
 from al_loop.core.config import CycleConfig
 from al_loop.core.errors import ModelError
+from al_loop.evaluation.model_quality import ModelQuality
 from al_loop.loop import selection as picks
-from al_loop.loop.pool_scoring import ranking_warning
+from al_loop.loop.pool_scoring import quality_warning
 from al_loop.loop.selection import Context, pick
 from al_loop.structures.predictions import ScoredImages
-from strategies import STRATEGIES, Ids, margin_sum
+from strategies import STRATEGIES, Calibration, Ids, margin_sum
 
 
 def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
@@ -153,13 +154,13 @@ def test_in_a_large_pool_what_a_pick_stands_for_is_an_estimate(monkeypatch: pyte
 
 
 def test_a_ranking_by_a_model_that_predicts_counts_badly_is_warned_of() -> None:
-    warning = ranking_warning("dbal", "pretrain-1", 0.249)
+    warning = quality_warning("dbal", "pretrain-1", ModelQuality(0.249))
     assert warning is not None
     assert warning.startswith("note: pretrain-1 explains 25% of the variance of the number of boxes")
     assert warning.endswith(
-        'Below 50%, "dbal" may do worse than random; consider cycle.strategy = "typiclust"'
+        'Below 50%, "dbal" may do worse than random; consider cycle.strategy = "calibrated" or "typiclust"'
     )
-    assert ranking_warning("entropy-max", "m0", 0.0) is not None
+    assert quality_warning("entropy-max", "m0", ModelQuality(0.0)) is not None
     for strategy, counted in (
         ("dbal", 0.5),
         ("dbal", None),
@@ -167,4 +168,17 @@ def test_a_ranking_by_a_model_that_predicts_counts_badly_is_warned_of() -> None:
         ("typiclust", 0.1),
         ("random", 0.1),
     ):
-        assert ranking_warning(strategy, "m0", counted) is None
+        assert quality_warning(strategy, "m0", ModelQuality(counted)) is None
+
+
+def test_a_model_whose_scores_say_nothing_is_warned_of() -> None:
+    def warning(auc: float | None) -> str:
+        calibration = None if auc is None else Calibration(1.0, (0.0,), auc, 0.0, 0.0)
+        return quality_warning("calibrated", "pretrain-1", ModelQuality(None, calibration)) or ""
+
+    assert warning(0.649).startswith(
+        "note: right and wrong boxes of pretrain-1 on the validation set have an AUC"
+    )
+    assert 'picks typical images, as "typiclust" does' in warning(0.5)
+    assert "cannot be told" in warning(None)
+    assert warning(0.65) == ""

@@ -13,12 +13,14 @@ from support.small_loop import small_loop
 
 from al_loop.core.errors import DataError, WorkspaceError
 from al_loop.core.files import file_sha256, read_json, write_json
+from al_loop.evaluation.model_quality import ModelQuality
 from al_loop.loop.manifest import complete_manifests
 from al_loop.loop.verify import reproduce, verify
 from al_loop.models import evaluation
 from al_loop.state.file_hashes import note_file
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
+from strategies import Calibration, Strategy
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,17 +39,31 @@ def manifest(workspace: Workspace, number: int) -> dict[str, Any]:
     return dict(read_json(workspace.cycle_dir(number) / "manifest.json"))
 
 
+def quality(value: float) -> Callable[..., ModelQuality]:
+    """Return a function that knows a model's quality: count R² and AUC have this value."""
+
+    def known(_: Any, __: Any, strategy: Strategy, ___: Any) -> ModelQuality:
+        calibration = Calibration(1.0, (-0.5, 0.2), value, 0.1, 0.3)
+        return ModelQuality(
+            value if strategy.uses_count_r2 else None,
+            calibration if "calibration" in strategy.needs else None,
+        )
+
+    return known
+
+
 @pytest.mark.integration
-@pytest.mark.parametrize("strategy", ["dbal", "random", "coverage", "coreset", "margin"])
+@pytest.mark.parametrize("strategy", ["dbal", "random", "coverage", "calibrated", "coreset", "margin"])
 def test_the_second_cycle_is_selected_again(
     make: Callable[..., Workspace], strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Later labels and evaluations do not change the picks."""
-    monkeypatch.setattr(evaluation, "validation_count_r2", lambda *_: 0.4)
+    monkeypatch.setattr(evaluation, "validation_quality", quality(0.4))
     workspace = make(strategy, cycles=3)
     summary = json.loads((workspace.cycle_dir(2) / "select" / "known.json").read_text())
-    assert summary["count_r2"] == (None if strategy in ("random", "coreset") else 0.4)
-    monkeypatch.setattr(evaluation, "validation_count_r2", lambda *_: 0.9)
+    assert summary["count_r2"] == (0.4 if strategy in ("dbal", "coverage", "margin") else None)
+    assert (summary["calibration"] is not None) == (strategy == "calibrated")
+    monkeypatch.setattr(evaluation, "validation_quality", quality(0.9))
     for cycle in (1, 2, 3):
         (finding,) = reproduce(workspace, cycle)
         assert (finding.changed, finding.text) == (False, "the same 10 picks in the same order")

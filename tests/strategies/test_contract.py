@@ -52,7 +52,12 @@ def duplicates() -> Candidates:
 
 def nothing_labelled() -> Candidates:
     return dataclasses.replace(
-        make(25), labelled=None, labelled_classes=None, class_quality=None, count_r2=None
+        make(25),
+        labelled=None,
+        labelled_classes=None,
+        class_quality=None,
+        count_r2=None,
+        calibration=None,
     )
 
 
@@ -109,6 +114,7 @@ def test_what_it_needs_is_what_it_reads(name: str) -> None:
         augmented=pool.augmented if "augmented" in needs else (),
         labelled=pool.labelled if "labelled" in needs else None,
         count_r2=pool.count_r2 if "count_r2" in needs else None,
+        calibration=pool.calibration if "calibration" in needs else None,
     )
     assert select(name, poor, 5, default_rng(0)).tolist() == select(name, pool, 5, default_rng(0)).tolist()
     if "detections" in needs:

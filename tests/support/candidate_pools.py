@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import default_rng
 
-from strategies import Candidates, Detections, margin_sum
+from strategies import Calibration, Candidates, Detections, margin_sum
 
 
 def detections(n: int, seed: int = 0, most: int = 6, classes: int = 3, width: int = 5) -> Detections:
@@ -42,6 +42,7 @@ def make(n: int, seed: int = 0, d: int = 8) -> Candidates:
         augmented=(detections(n, seed + 1), detections(n, seed + 2)),
         class_quality=np.array([0.9, 0.5, 0.1]),
         count_r2=0.6,
+        calibration=Calibration(1.2, (0.3, -0.5, 0.0), 0.8, 0.4, 0.3),
     )
 
 

@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from al_loop.benchmark.run.context import BenchmarkContext
-from al_loop.benchmark.run.evaluation import count_r2, evaluate_model
+from al_loop.benchmark.run.evaluation import evaluate_model, validation_quality
 from al_loop.benchmark.run.training import Training, delete_weights, train, trained_model
 from al_loop.benchmark.run.trial import Row, Trial
 from al_loop.benchmark.spec.spec import StrategyGrid
 from al_loop.core.console import Reporter
 from al_loop.core.errors import TrainingError
 from al_loop.core.files import json_hash, read_json, write_json
+from al_loop.evaluation.model_quality import ModelQuality
 from al_loop.loop.pool_scoring import StrategyScores, context_for, score_candidates, summarise_labels
 from al_loop.loop.selection import pick
 from al_loop.state.model_registry import Model
@@ -207,18 +208,16 @@ class StrategyStudy:
         scores = StrategyScores(model, run.strategy, lambda augmentation: folder / (augmentation or "pool"))
         score_candidates(context.workspace, scores, [images], labelled, reporter)
         scored = ShardStore(scores.folder("")).load([image.id for image in images])
-        shown = summarise_labels(labelled, len(context.workspace.config.classes), self._count_r2(run, model))
+        shown = summarise_labels(labelled, len(context.workspace.config.classes), self._quality(run, model))
         selection = context_for(context.workspace, scores, scored.image_ids, shown)
         picks = pick(scored, run.k, settings, run.cycle, known, selection)
         return [p.image_id for p in picks if not p.known]
 
-    def _count_r2(self, run: CycleRun, model: Model) -> float | None:
-        """Return the count R² of the model that picks, if the strategy reads it."""
-        if not STRATEGIES[run.strategy].uses_count_r2:
-            return None
+    def _quality(self, run: CycleRun, model: Model) -> ModelQuality:
+        """Return what the strategy reads of the quality of the model that picks."""
         is_initial = model == self.context.initial_models[run.start].model
         folder = self.context.folder_of(_initial_name(run.start)) if is_initial else model.folder
-        return count_r2(self.context.datasets.validation, folder)
+        return validation_quality(self.context, STRATEGIES[run.strategy], folder)
 
 
 def _initial_name(start: str) -> str:

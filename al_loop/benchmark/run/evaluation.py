@@ -10,11 +10,12 @@ from al_loop.benchmark.run.context import BenchmarkContext
 from al_loop.benchmark.spec.datasets import VALIDATION
 from al_loop.core.console import Reporter
 from al_loop.evaluation import detection_counts
+from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality, needs_quality, quality_for
 from al_loop.models import evaluation
 from al_loop.state.model_registry import Model
 from al_loop.state.prediction_store import ShardStore
-from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import Metrics, metrics_to_plain
+from strategies import Strategy
 
 #: Columns of results that only segmentation workspaces have.
 MASK_COLUMNS = ("mask_ap", "mask_ap50", "mask_ap75", "mean_iou", "mean_dice")
@@ -48,10 +49,12 @@ def _mask_columns(metrics: Metrics) -> dict[str, float]:
     return dict(zip(MASK_COLUMNS, values, strict=True))
 
 
-def count_r2(validation: list[LabelledImage], folder: Path) -> float | None:
-    """Return count R² on the validation set, of the model evaluated in a folder."""
+def validation_quality(context: BenchmarkContext, strategy: Strategy, folder: Path) -> ModelQuality:
+    """Return what a strategy reads of the model that was evaluated in a folder, on the validation set."""
+    if not needs_quality(strategy):
+        return UNKNOWN
     predicted = ShardStore(_shards(folder, VALIDATION)).load().boxes_by_image()
-    return detection_counts.count_r2(validation, predicted)
+    return quality_for(strategy, context.datasets.validation, predicted, context.workspace.config.classes)
 
 
 def _shards(folder: Path, name: str) -> Path:

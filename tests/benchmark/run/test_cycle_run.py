@@ -26,15 +26,19 @@ from al_loop.benchmark.results.learning_curves import LearningCurves
 from al_loop.benchmark.results.report import report_of
 from al_loop.benchmark.results.strategy_tables import ap_table
 from al_loop.benchmark.run import cycle_run
-from al_loop.benchmark.run.evaluation import count_r2
 from al_loop.benchmark.run.runner import Outcome
 from al_loop.benchmark.spec.datasets import read_datasets
 from al_loop.benchmark.spec.spec import BenchmarkSpec, StrategyGrid
 from al_loop.cli import cli
 from al_loop.core.config import SelfTrainingConfig
 from al_loop.core.files import read_json
+from al_loop.evaluation import model_quality
+from al_loop.evaluation.model_quality import quality_for
 from al_loop.models import model_training
+from al_loop.state.prediction_store import ShardStore
 from al_loop.state.workspace import Workspace, init_workspace, open_workspace
+from al_loop.structures.boxes import Boxes
+from strategies import STRATEGIES, Calibration
 
 
 @pytest.fixture
@@ -216,29 +220,43 @@ def test_the_command_writes_a_table_and_a_page(spec: BenchmarkSpec, home: Worksp
 
 
 @pytest.mark.train
-def test_coverage_is_given_count_r2(
+def test_strategies_are_given_the_quality_of_the_model(
     spec: BenchmarkSpec,
     home: Workspace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     trainings: FakeTrainings,
 ) -> None:
-    """Of the initial model in the first cycle, of the first cycle's model in the second."""
+    """Those of the initial model in the first cycle, of the first cycle's model in the second."""
     given: list[Any] = []
     real = cycle_run.pick
 
     def spy(*args: Any) -> Any:
-        given.append(args[-1].count_r2)
+        given.append((args[-1].count_r2, args[-1].calibration))
         return real(*args)
 
+    def made_up(_: Any, predicted: dict[str, Boxes], __: Any) -> Calibration:
+        """Return a calibration that no other predictions have: too few boxes are right for a real one."""
+        total = sum(float(boxes.xyxy.sum()) for boxes in predicted.values())
+        return Calibration(1.0, (0.0, 0.0), 0.9, total, 0.0)
+
     monkeypatch.setattr(cycle_run, "pick", spy)
+    monkeypatch.setattr(model_quality, "calibration_of", made_up)
     coco = json.loads(spec.validation.read_text())
     del coco["annotations"][0]  # else all images have as many
     spec.validation.write_text(json.dumps(coco))
-    one = change(spec, strategies=("coverage", "random"), starts={"m0": "import-1"})
+    one = change(spec, strategies=("coverage", "calibrated", "random"), starts={"m0": "import-1"})
     run(tmp_path / "out", one, home, home.config)
     runs = tmp_path / "out" / "runs" / "m0"
     validation = read_datasets(spec.pool, spec.validation, {}, CLASSES).validation
-    expected = [count_r2(validation, runs / name) for name in ("initial", "coverage/seed-0/cycle-1")]
-    assert None not in expected
-    assert given == [*expected, None, None]
+
+    def quality(strategy: str, name: str) -> tuple[Any, Any]:
+        predicted = ShardStore(runs / name / "predictions" / "validation").load().boxes_by_image()
+        found = quality_for(STRATEGIES[strategy], validation, predicted, CLASSES)
+        return found.count_r2, found.calibration
+
+    counted = [quality("coverage", name) for name in ("initial", "coverage/seed-0/cycle-1")]
+    calibrated = [quality("calibrated", name) for name in ("initial", "calibrated/seed-0/cycle-1")]
+    assert all(count_r2 is not None for count_r2, _ in counted)
+    assert len(set(calibrated)) == 2
+    assert given == [*counted, *calibrated, (None, None), (None, None)]
