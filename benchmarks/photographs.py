@@ -1,19 +1,21 @@
 """Strategies, and rendered images beside photographs, on real photographs; a repeated call continues.
 
     .venv/bin/python benchmarks/photographs.py WORK --data DATA [--seeds 2] [--cycles 4] [--jobs 1]
-        [--parts dice,batch,every,scratch,alone,mix,steel,steel-scratch] [--results docs/results]
+        [--parts dice,batch,every,scratch,alone,mix,steel,steel-scratch,tiles] [--results docs/results]
 
-DATA holds dice/ and neu-det/, each with pool.json and val.json (COCO).
-  dice     M0 from 320 rendered dice; dbal, coverage and random, cycles of 25 images, 160 steps each
+DATA holds dice/, neu-det/ and magnetic-tile/, each with pool.json and val.json (COCO).
+  dice     M0 from 320 rendered dice; strategies in cycles of 25 images, 240 steps each
   batch    the same M0; dbal, the images of all cycles at once, as many steps in total
-  every    the same M0; one batch of 25 by strategies of each kind, 160 steps
-  scratch  dice without M0; dbal, coverage and random, 400 steps per cycle
-  alone    25 photographs of dice alone, 4160 steps: as many as M0 and a cycle together
-  mix      25 photographs alone, and after the rendered dice, 2000 steps per cell
-  steel    NEU-DET, M0 from 400 rendered images of steel; dbal, coverage and random, 400 steps per cycle
-  steel-scratch  NEU-DET without M0; dbal, coverage and random, 1200 steps per cycle
-Each part is one `al-loop benchmark`, whose command is printed. A repeated call continues in WORK, and adds
-more seeds or cycles. Tables and figures go to --results. On a GPU use more seeds: --seeds 5.
+  every    the same M0; one batch of 25 by strategies of each kind, 240 steps
+  scratch  dice from ImageNet weights; strategies in cycles, 400 steps each
+  alone    25 photographs of dice alone, 1740 steps: as many as M0 and a cycle together
+  mix      25 photographs alone, and after the rendered dice, 1740 steps per cell
+  steel    NEU-DET, M0 from 400 rendered images of steel; strategies in cycles, 400 steps each
+  steel-scratch  NEU-DET from ImageNet weights; strategies in cycles, 800 steps each
+  tiles    magnetic tiles from ImageNet weights; strategies in cycles, 400 steps each
+The strategies are dbal, coverage, calibrated and random. Each part is one `al-loop benchmark`, whose command
+is printed. A repeated call continues in WORK, and adds more seeds or cycles. Tables and figures go to
+--results. On a GPU use more seeds: --seeds 5.
 """
 
 from __future__ import annotations
@@ -31,22 +33,16 @@ import numpy as np
 
 #: Dice seen from above have no upper side.
 DICE_SETTINGS = """[pretrain]
-epochs = 50
-val_every = 10
 augment.rotate90 = true
 
 [train]
 augment.rotate90 = true
 """
-STEEL_SETTINGS = """[pretrain]
-epochs = 50
-val_every = 10
-"""
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """A set of photographs. folder: below DATA; recipe, count: of the rendered images for M0."""
+    """A set of photographs. folder: below DATA; recipe, count: of the rendered images for M0, "" for none."""
 
     folder: str
     classes: tuple[str, ...]
@@ -60,18 +56,26 @@ SETS = {
     "steel": Photographs(
         "neu-det",
         ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches"),
-        STEEL_SETTINGS,
+        "",
         "steel-slab",
         400,
+    ),
+    "tiles": Photographs(
+        "magnetic-tile", ("blowhole", "break", "crack", "fray", "uneven"), "", recipe="", count=0
     ),
 }
 FIGURES = {
     "dice": "Dice, start: M0 from rendered dice",
-    "dice-scratch": "Dice, start: random weights",
+    "dice-scratch": "Dice, start: ImageNet weights",
     "steel": "NEU-DET, start: M0 from rendered steel",
-    "steel-scratch": "NEU-DET, start: random weights",
+    "steel-scratch": "NEU-DET, start: ImageNet weights",
+    "tiles": "Magnetic tiles, start: ImageNet weights",
 }
-EVERY = "random,most-boxes,margin,margin-mean,entropy,coreset,kmeans,typiclust,dbal,badge,ppal,cald,coverage"
+LOOP = "dbal,coverage,calibrated,random"
+EVERY = (
+    "random,most-boxes,margin,margin-mean,entropy,coreset,kmeans,typiclust,dbal,badge,ppal,cald,coverage,"
+    "calibrated"
+)
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,21 @@ class Part:
 
 def parts(cycles: int) -> dict[str, Part]:
     """Return all parts by name."""
-    loop = f"--strategies dbal,coverage,random --k 25 --cycles {cycles}"
+    loop = f"--strategies {LOOP} --k 25 --cycles {cycles}"
     m0, scratch = "--start synthetic:pretrain-1", "--start scratch"
-    batch = f"--strategies dbal --batch {25 * cycles} --iterations {160 * cycles}"
-    grid = "--mix --real 0,25 --synthetic 0,100% --schedules pretrain --iterations 2000"
-    alone = f"--strategies random --batch 25 --iterations 4160 {scratch}"
+    batch = f"--strategies dbal --batch {25 * cycles} --iterations {240 * cycles}"
+    grid = "--mix --real 0,25 --synthetic 0,100% --schedules pretrain --iterations 1740"
+    alone = f"--strategies random --batch 25 --iterations 1740 {scratch}"
     return {
-        "dice": Part("dice", "dice", f"{loop} {m0} --iterations 160"),
+        "dice": Part("dice", "dice", f"{loop} {m0} --iterations 240"),
         "batch": Part("dice", "dice-batch", f"{batch} {m0}"),
-        "every": Part("dice", "dice-every", f"--strategies {EVERY} --batch 25 --iterations 160 {m0}"),
+        "every": Part("dice", "dice-every", f"--strategies {EVERY} --batch 25 --iterations 240 {m0}"),
         "scratch": Part("dice", "dice-scratch", f"{loop} {scratch} --iterations 400", m0=False),
         "alone": Part("dice", "dice-alone", alone, m0=False),
         "mix": Part("dice", "dice-mix", grid, table="mix.csv"),
         "steel": Part("steel", "steel", f"{loop} {m0} --iterations 400"),
-        "steel-scratch": Part("steel", "steel-scratch", f"{loop} {scratch} --iterations 1200", m0=False),
+        "steel-scratch": Part("steel", "steel-scratch", f"{loop} {scratch} --iterations 800", m0=False),
+        "tiles": Part("tiles", "tiles", f"{loop} {scratch} --iterations 400", m0=False),
     }
 
 

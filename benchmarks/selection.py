@@ -24,7 +24,7 @@ from skactiveml.pool import Badge, CoreSet, TypiClust, uncertainty_scores
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
 
-from strategies import Candidates, Detections, margin_sum, select
+from strategies import Calibration, Candidates, Detections, margin_sum, select
 from strategies.clusters import NEIGHBOURS
 from strategies.scores import per_image
 
@@ -52,7 +52,15 @@ def pool(n: int, width: int, per: int = 4, classes: int = 6) -> Candidates:
     )
     ids = [f"{i:08d}" for i in range(n)]
     uncertainty = margin_sum(shares, detections.offsets)
-    return Candidates(ids, uncertainty, points, detections, labelled=points[:100] + 0.01)
+    return Candidates(
+        ids,
+        uncertainty,
+        points,
+        detections,
+        labelled=points[:100] + 0.01,
+        count_r2=0.9,
+        calibration=Calibration(1.2, (0.0,) * classes, 0.8, 0.3, 0.2),
+    )
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -108,7 +116,7 @@ def main() -> None:
     args = parser.parse_args()
     candidates = pool(args.images, args.width)
     print(f"{args.images} x {args.width}, k = {args.k}")
-    for name in ("random", "margin", "entropy", "most-boxes", "dbal", "kmeans"):
+    for name in ("random", "margin", "entropy", "most-boxes", "dbal", "kmeans", "coverage", "calibrated"):
         print_row(name, *timed(lambda name=name: select(name, candidates, args.k, default_rng(0))))
     bare, _ = timed(lambda: distance_passes(candidates.embeddings, args.k))
     for labelled in (1, 100):
