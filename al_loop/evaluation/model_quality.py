@@ -11,7 +11,7 @@ from al_loop.evaluation.detection_counts import count_r2
 from al_loop.evaluation.evaluate import match
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
-from strategies import Calibration, Evidence, Strategy, calibrate, distinct
+from strategies import Calibration, Evidence, Strategy, calibrate
 
 # Indices into `ClassMatches`: boxes of all sizes, IoU 0.50.
 _ALL_SIZES, _IOU_50 = 0, 0
@@ -73,9 +73,7 @@ def evidence(
     Boxes in ignore regions do not count.
     """
     best = {
-        item.image.id: boxes.take(np.isin(np.arange(len(boxes)), distinct(boxes.xyxy, boxes.scores)))
-        for item in truth
-        if (boxes := predicted.get(item.image.id)) is not None and boxes.scores is not None
+        item.image.id: predicted[item.image.id].shown(0.0) for item in truth if item.image.id in predicted
     }
     matches = match(truth, best, classes)
     missed = np.zeros(len(truth))

@@ -146,7 +146,7 @@ def push_picks(
 def _shown_boxes(config: Config, scored: ScoredImages, index: int, file: ImageFile) -> Boxes:
     """Return the model's boxes of the image at `index` that people see, with outlines if they draw these."""
     boxes = scored.outlined_boxes(index, file.width, file.height) if config.outlined else scored.boxes(index)
-    return boxes.above(config.label_studio.min_score)  # many boxes of low score cost more time than they save
+    return boxes.shown(config.label_studio.min_score)
 
 
 def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> PullResult:

@@ -93,6 +93,6 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
     boxes, min_score = scored.boxes_by_image(), cycle.settings.label_studio.min_score
-    known = {p.image.id: boxes[p.image.id].above(min_score) for p in cycle.picks if p.image.id in boxes}
+    known = {p.image.id: boxes[p.image.id].shown(min_score) for p in cycle.picks if p.image.id in boxes}
     missing = len(cycle.picks) - len(known)
     return known, f"{where} has no predictions for {missing} of these images." if missing else None

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies import distinct
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 #: As COCO's `segmentation`, in px: [[x1, y1, x2, y2, ...]] for a polygon, {"size": [h, w], "counts": run
@@ -59,6 +61,17 @@ class Boxes:
         scores = None if self.scores is None else self.scores[rows]
         outlines = tuple(compress(self.outlines or (), rows))
         return Boxes(self.xyxy[rows], self.labels[rows], scores, outlines if any(outlines) else None)
+
+    def shown(self, min_score: float) -> Boxes:
+        """Return the boxes of a model that people see: one for each object, of at least that score.
+
+        Of boxes that overlap, whatever their classes, the one of highest score is kept: the detector
+        suppresses overlapping boxes of one class only.
+        """
+        sure = self.above(min_score)
+        if sure.scores is None:
+            return sure
+        return sure.take(np.isin(np.arange(len(sure)), distinct(sure.xyxy, sure.scores)))
 
     @property
     def outlined(self) -> NDArray[np.bool_]:
