@@ -3,8 +3,8 @@
 Higher uncertainty means pick sooner. This package knows no images, files or models.
 """
 
-from strategies.calibrated import MIN_AUC
-from strategies.calibration import Calibration, Evidence, calibrate
+from strategies.calibrated import Prices
+from strategies.calibration import MIN_AUC, Calibration, Evidence, calibrate
 from strategies.candidates import Candidates, CandidatesError, Detections, largest, without_detections
 from strategies.clusters import select_kmeans
 from strategies.coverage import MIN_COUNT_R2
@@ -16,7 +16,7 @@ from strategies.scores import entropies, least_confidences, margin_sum, margins,
 
 __all__ = [
     "MIN_AUC", "MIN_COUNT_R2", "STRATEGIES", "AnyFloats", "Calibration", "Candidates", "CandidatesError",
-    "Detections", "Evidence", "Ids", "Rows", "Stacked", "Strategy", "Table", "calibrate", "distinct",
-    "entropies", "largest", "least_confidences", "margin_sum", "margins", "mask_margins", "select",
-    "select_kmeans", "without_detections",
+    "Detections", "Evidence", "Ids", "Prices", "Rows", "Stacked", "Strategy", "Table", "calibrate",
+    "distinct", "entropies", "largest", "least_confidences", "margin_sum", "margins", "mask_margins",
+    "select", "select_kmeans", "without_detections",
 ]  # fmt: skip

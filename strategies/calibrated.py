@@ -15,8 +15,6 @@ from strategies.coverage import greedy
 from strategies.objects import objects
 from strategies.rows import FloatArray, IntArray
 
-#: Least AUC of right and wrong boxes from which chances are used.
-MIN_AUC = 0.65
 #: Largest weight of a rare class.
 _RAREST = 3.0
 #: Larger pools are cut to the max(_POOL, _POOL_PER_K k) images of the largest gain for their cost.
@@ -31,6 +29,11 @@ class Prices:
     confirm: float = 2.0
     delete: float = 2.0
     draw: float = 7.0
+
+    @property
+    def least_chance(self) -> float:
+        """The chance q from which showing a box saves time: q draw > q confirm + (1 − q) delete."""
+        return self.delete / (self.delete + self.draw - self.confirm)
 
 
 def select_calibrated(
@@ -77,7 +80,7 @@ def select_calibrated(
     if len(candidates) <= k:
         return candidates.order
     calibration, used = candidates.calibration, prices if cost == "minutes" else None
-    if calibration is None or calibration.auc < MIN_AUC:
+    if calibration is None or not calibration.is_useful:
         return select_typical(candidates, k, rng)
     top = np.sort(_promising(candidates, calibration, used, max(_POOL, _POOL_PER_K * k)))
     order = top[np.argsort(candidates.rank[top])]

@@ -8,6 +8,8 @@ import numpy as np
 
 from strategies.rows import AnyFloats, FloatArray, IntArray
 
+#: Least AUC of right and wrong boxes from which chances are used.
+MIN_AUC = 0.65
 #: Variance of the offset of a class. With ten boxes, half right, it is half of what the boxes alone say.
 _CLASS_VARIANCE = 0.4
 #: Variance of the slope around 0: weak.
@@ -57,10 +59,24 @@ class Calibration:
     missed_per_image: float
     missed_per_object: float
 
+    @property
+    def is_useful(self) -> bool:
+        """Whether scores tell right boxes from wrong ones."""
+        return self.auc >= MIN_AUC and self.slope > 0
+
     def chances(self, labels: IntArray, scores: AnyFloats) -> FloatArray:
         """Return the chance q(d) that each detection is right at IoU 0.5, (m,), in (0, 1)."""
         logits = self.slope * logit(scores) + np.asarray(self.offsets)[labels]
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -_MOST, _MOST))))
+
+    def least_scores(self, chance: float) -> tuple[float, ...]:
+        """Return the score of each class from which boxes are right with at least this chance, (C,).
+
+        chance: in (0, 1). It must rise with the score, see `is_useful`.
+        """
+        wanted = np.log(chance / (1 - chance))
+        logits = (wanted - np.asarray(self.offsets)) / self.slope
+        return tuple((1 / (1 + np.exp(-np.clip(logits, -_MOST, _MOST)))).tolist())
 
     def missed(self, right: FloatArray) -> FloatArray:
         """Return the expected number of missed objects of each image.

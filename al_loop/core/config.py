@@ -249,7 +249,8 @@ class LabelStudioConfig(Section, frozen=True):
     url: types.Text | None = None
     token_env: types.Variable = "AL_LOOP_LABEL_STUDIO_TOKEN"  # environment variable with the token
     token_file: types.Text | None = None  # or the file with the token, readable by its owner only
-    min_score: types.Fraction = 0.3  # boxes below it are not shown to annotators
+    # Boxes below it are not shown to annotators. "auto": by class, those that cost more time than they save.
+    min_score: types.Fraction | Literal["auto"] = "auto"
     outlines: Literal["auto", "polygon", "brush"] = "auto"  # in which form the model's outlines are shown
     # Whose boxes count if several people have labelled an image; users: their e-mails, in order of priority.
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
@@ -263,6 +264,11 @@ class LabelStudioConfig(Section, frozen=True):
     def __post_init__(self) -> None:
         """Refuse repeated names."""
         types.distinct(users=self.users)
+
+    @property
+    def usual_min_score(self) -> float:
+        """`min_score`, or with "auto" what it is while nothing is known of the model's boxes."""
+        return 0.3 if self.min_score == "auto" else self.min_score
 
 
 class Config(Section, frozen=True):

@@ -7,6 +7,7 @@ import msgspec
 from al_loop.core.setting_types import words
 from render.core.struct_errors import read_struct_error
 
+_OUT_OF_RANGE = ("Expected", "Number out of range", "Invalid enum value")
 _LONGEST = 100  # characters of a value in an error
 
 
@@ -19,10 +20,11 @@ def explain(error: msgspec.ValidationError, data: object, root: type[msgspec.Str
         return f"unknown key {key!r}; allowed here: {', '.join(problem.keys)}"
     if not problem.path:
         return text
-    if text.startswith("Invalid enum value"):
+    allowed = words(problem.kind) if text.startswith(_OUT_OF_RANGE) else None
+    if allowed is not None:
+        text = f"expected {', or '.join([allowed, *map(repr, problem.choices)])}"
+    elif text.startswith("Invalid enum value"):
         text = f"expected one of {', '.join(map(repr, problem.choices))}"
-    elif text.startswith(("Expected", "Number out of range")) and (allowed := words(problem.kind)):
-        text = f"expected {allowed}"
     if isinstance(problem.value, dict):  # a table whose keys do not go together
         return f"{problem.path}: {text}"
     return f"{problem.path} = {_shown(problem.value)}: {text[:1].lower()}{text[1:]}"

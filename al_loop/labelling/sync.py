@@ -98,10 +98,16 @@ def answered_in_old_project(workspace: Workspace, cycle: int) -> set[str]:
 
 
 def push_picks(
-    workspace: Workspace, cycle: int, picks: Sequence[Pick], scored: ScoredImages, model_id: str
+    workspace: Workspace,
+    cycle: int,
+    picks: Sequence[Pick],
+    scored: ScoredImages,
+    model_id: str,
+    least_scores: Sequence[float],
 ) -> tuple[int, PushResult]:
     """Push picks of one batch into the labelling project, with the model's boxes; safe to repeat.
 
+    least_scores: (C,) score of each class from which people see the model's boxes.
     The picks for the validation set get no boxes, which would bias their labels.
     Returns the project's id and the result of the push.
     """
@@ -120,7 +126,7 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            boxes=NO_BOXES if validation else _shown_boxes(config, scored, i, file),
+            boxes=NO_BOXES if validation else _outlined_boxes(config, scored, i, file).shown(least_scores),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
             reason=pick.reason,
@@ -143,10 +149,9 @@ def push_picks(
     )
 
 
-def _shown_boxes(config: Config, scored: ScoredImages, index: int, file: ImageFile) -> Boxes:
-    """Return the model's boxes of the image at `index` that people see, with outlines if they draw these."""
-    boxes = scored.outlined_boxes(index, file.width, file.height) if config.outlined else scored.boxes(index)
-    return boxes.shown(config.label_studio.min_score)
+def _outlined_boxes(config: Config, scored: ScoredImages, index: int, file: ImageFile) -> Boxes:
+    """Return the model's boxes of the image at `index`, with outlines if people draw these."""
+    return scored.outlined_boxes(index, file.width, file.height) if config.outlined else scored.boxes(index)
 
 
 def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> PullResult:

@@ -18,6 +18,7 @@ from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import LABELS
 from al_loop.loop.selection_stages import relative, scored_pool, stage_of
 from al_loop.loop.validation_sample import freeze_sample
+from al_loop.models import evaluation
 from al_loop.state.database.label_table import find_labels
 from al_loop.state.database.pick_table import set_pick_state
 from al_loop.state.model_registry import INITIAL
@@ -55,9 +56,11 @@ def push_stage(
         _report_left_out(damaged, reporter)
         intact = [p for p in fresh if p.image_id not in left_out and p.image_id not in damaged]
         scored = scored_pool(workspace, cycle, rescored)
+        least = evaluation.least_scores(workspace, cycle.model, reporter)
         drawn = [p for p in intact if p.validation]
-        validation = {"validation": _push(workspace, cycle, drawn, scored)} if drawn else {}
-        return validation | _push(workspace, cycle, [p for p in intact if not p.validation], scored)
+        validation = {"validation": _push(workspace, cycle, drawn, scored, least)} if drawn else {}
+        others = [p for p in intact if not p.validation]
+        return validation | _push(workspace, cycle, others, scored, least) | {"least_scores": least}
 
     stage = stage_of(workspace, cycle, "push", picks=json_hash([_plain(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
@@ -70,8 +73,10 @@ def push_stage(
     return done
 
 
-def _push(workspace: Workspace, cycle: Cycle, picks: list[Pick], scored: ScoredImages) -> Output:
-    project_id, result = sync.push_picks(workspace, cycle.number, picks, scored, cycle.model.id)
+def _push(
+    workspace: Workspace, cycle: Cycle, picks: list[Pick], scored: ScoredImages, least: Sequence[float]
+) -> Output:
+    project_id, result = sync.push_picks(workspace, cycle.number, picks, scored, cycle.model.id, least)
     return {
         "tasks": len(picks),
         "server": server_name(workspace),

@@ -165,7 +165,7 @@ def quality_warning(strategy: str, model_id: str, quality: ModelQuality) -> str 
             f'image. Below {MIN_COUNT_R2:.0%}, "{strategy}" may do worse than random; '
             'consider cycle.strategy = "calibrated" or "typiclust"'
         )
-    if "calibration" in STRATEGIES[strategy].needs and (calibration is None or calibration.auc < MIN_AUC):
+    if "calibration" in STRATEGIES[strategy].needs and (calibration is None or not calibration.is_useful):
         known = "cannot be told" if calibration is None else f"have an AUC of {calibration.auc:.2f}"
         return (
             f"note: right and wrong boxes of {model_id} on the validation set {known}. Below {MIN_AUC:g}, "

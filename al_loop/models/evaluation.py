@@ -21,7 +21,7 @@ from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import VALIDATION, Metrics, metrics_to_plain
 from al_loop.structures.predictions import ScoredImages
-from strategies import Strategy
+from strategies import STRATEGIES, Prices, Strategy
 
 if TYPE_CHECKING:
     from al_loop.evaluation.bootstrap import Comparison
@@ -124,6 +124,20 @@ def validation_quality(
     truth = repository.validation(workspace, VALIDATION)
     boxes = predictions_on(workspace, model, truth, VALIDATION, reporter, masks=False)
     return quality_for(strategy, truth, boxes, workspace.config.classes)
+
+
+def least_scores(workspace: Workspace, model: Model, reporter: Reporter) -> tuple[float, ...]:
+    """Return the score of each class from which people see the boxes of a model.
+
+    With `label_studio.min_score = "auto"` these are the scores from which showing a box saves more time than
+    it costs, by the chance that it is right, on the validation set. `usual_min_score` if that is not known.
+    """
+    settings, classes = workspace.config.label_studio, len(workspace.config.classes)
+    if settings.min_score == "auto":
+        calibration = validation_quality(workspace, model, STRATEGIES["calibrated"], reporter).calibration
+        if calibration is not None and calibration.is_useful:
+            return calibration.least_scores(Prices().least_chance)
+    return (settings.usual_min_score,) * classes
 
 
 def predictions_dir(settings: Config, model: Model) -> Path:

@@ -149,7 +149,7 @@ def _statistics(
     with reporter.progress(title) as progress:
         scoring.score(workspace, model, images, folder, progress, say=reporter.line)
     scored = shards_in(workspace, folder).load([image.id for image in images])
-    return image_statistics(scored, workspace.config.label_studio.min_score)
+    return image_statistics(scored, workspace.config.label_studio.usual_min_score)
 
 
 def _without_drift(

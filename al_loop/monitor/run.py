@@ -100,7 +100,7 @@ def _evaluate(
     new = scored.intersection(fresh)
     if not new.image_ids:
         return windows, {}
-    statistics = image_statistics(new, workspace.config.label_studio.min_score)
+    statistics = image_statistics(new, workspace.config.label_studio.usual_min_score)
     return windows, {
         "boxes_per_image": float(np.mean(statistics.boxes)),
         "surest_score": float(np.mean(statistics.score)),

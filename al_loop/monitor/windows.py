@@ -51,7 +51,7 @@ def evaluate_windows(workspace: Workspace, baseline: Baseline, scored: ScoredIma
     queue, evaluated = waiting(workspace, baseline), []
     if len(queue) < size:
         return []
-    all_statistics = image_statistics(scored, workspace.config.label_studio.min_score)
+    all_statistics = image_statistics(scored, workspace.config.label_studio.usual_min_score)
     place = {name: i for i, name in enumerate(scored.image_ids)}
 
     def statistics(ids: Sequence[str]) -> ImageStatistics:

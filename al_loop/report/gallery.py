@@ -12,6 +12,7 @@ from al_loop.report.pictures import DrawnBox, draw_boxes, stored_thumbnail
 from al_loop.state.database.label_table import drawn_boxes
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.score_key import ScoreKey
+from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 
@@ -92,7 +93,8 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
         scored = shards_in(workspace, folder).load([pick.image.id for pick in cycle.picks])
     except (WorkspaceError, KeyError) as error:
         return {}, f"The model's boxes cannot be shown: {error}"
-    boxes, min_score = scored.boxes_by_image(), cycle.settings.label_studio.min_score
-    known = {p.image.id: boxes[p.image.id].shown(min_score) for p in cycle.picks if p.image.id in boxes}
+    boxes, pushed = scored.boxes_by_image(), output_of_cycle(workspace, cycle.number, "push")
+    least = pushed.get("least_scores", cycle.settings.label_studio.usual_min_score)
+    known = {p.image.id: boxes[p.image.id].shown(least) for p in cycle.picks if p.image.id in boxes}
     missing = len(cycle.picks) - len(known)
     return known, f"{where} has no predictions for {missing} of these images." if missing else None

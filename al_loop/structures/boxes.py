@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -62,16 +63,19 @@ class Boxes:
         outlines = tuple(compress(self.outlines or (), rows))
         return Boxes(self.xyxy[rows], self.labels[rows], scores, outlines if any(outlines) else None)
 
-    def shown(self, min_score: float) -> Boxes:
-        """Return the boxes of a model that people see: one for each object, of at least that score.
+    def shown(self, least_scores: float | Sequence[float]) -> Boxes:
+        """Return the boxes of a model that people see: one for each object, of a sufficient score.
 
+        least_scores: of all classes, or of each.
         Of boxes that overlap, whatever their classes, the one of highest score is kept: the detector
         suppresses overlapping boxes of one class only.
         """
-        sure = self.above(min_score)
-        if sure.scores is None:
-            return sure
-        return sure.take(np.isin(np.arange(len(sure)), distinct(sure.xyxy, sure.scores)))
+        if self.scores is None:
+            return self
+        least = np.asarray(least_scores, np.float64)
+        rows = np.flatnonzero(self.scores >= (least[self.labels] if least.ndim else least))
+        best = rows[distinct(self.xyxy[rows], self.scores[rows])]
+        return self.take(np.isin(np.arange(len(self)), best))
 
     @property
     def outlined(self) -> NDArray[np.bool_]:

@@ -74,7 +74,7 @@ def test_every_number_has_both_ends() -> None:
         low, high = bounds(kind)
         assert math.isfinite(low), key
         assert math.isfinite(high), key
-        assert default is None or low <= default <= high, key
+        assert default in (None, "auto") or low <= default <= high, key
 
 
 def test_both_ends_are_taken_and_nothing_beyond() -> None:
@@ -106,6 +106,8 @@ def test_both_ends_are_taken_and_nothing_beyond() -> None:
             "[train]\nsteps = 1000000000000",
             "train.steps = 1000000000000: expected an integer from 1 to 10000000",
         ),
+        ("[label_studio]\nmin_score = 2", "min_score = 2: expected a number from 0 to 1, or 'auto'"),
+        ('[label_studio]\nmin_score = "low"', "min_score = 'low': expected a number from 0 to 1, or 'auto'"),
         ("[train]\nlr = 1e308", "train.lr = 1e+308: expected a number from 1e-12 to 10"),
         ('[model]\nload_from_sha256 = "ab"', "expected 64 hexadecimal digits"),
         ('[model]\nconfig = "a\\u0000b"', "none of them a control character"),

@@ -12,7 +12,9 @@ from al_loop.core.console import Silent
 from al_loop.core.errors import WorkspaceError
 from al_loop.images.pool_labels import add_labelled
 from al_loop.loop.cycle import run_cycle
+from al_loop.models import evaluation
 from al_loop.state.database.pick_table import picks_of
+from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
 
 
@@ -48,3 +50,10 @@ def test_what_is_labelled_after_the_selection_is_not_pushed(
     [pushed] = loop.pushed
     assert len(pushed) == len(picks) - 1
     assert picks[3].image_id not in pushed
+
+
+def test_a_push_notes_which_boxes_people_see(loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "least_scores", lambda *_: (0.25, 0.5))
+    loop.run()
+    assert loop.least_scores == [(0.25, 0.5)]
+    assert output_of_cycle(loop.workspace, 1, "push")["least_scores"] == [0.25, 0.5]

@@ -37,6 +37,14 @@ def test_mass_and_price_by_hand() -> None:
     assert price(np.zeros(0), np.zeros(0, np.int64), 2, EVEN, Prices()).tolist() == [10, 10]
 
 
+def test_a_box_is_shown_if_it_saves_time() -> None:
+    """2 s to confirm or delete, 7 s to draw: with the chance q it costs 2 s and saves 7 q s."""
+    assert Prices().least_chance == pytest.approx(2 / 7)
+    prices = Prices(confirm=1, delete=4, draw=9)
+    q = prices.least_chance
+    assert q * prices.draw == pytest.approx(q * prices.confirm + (1 - q) * prices.delete)
+
+
 def test_refuted_and_confirmed_boxes_count_for_nothing() -> None:
     """Of class 0 all boxes are wrong, whatever their score; a sure box of class 1 is right; c is in doubt."""
     shares, scores = [SHARES[0]] * 3 + [SHARES[1]] * 2, [0.5, 0.5, 0.5, 0.99, 0.5]

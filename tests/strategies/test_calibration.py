@@ -33,6 +33,21 @@ def test_chances_by_hand() -> None:
     np.testing.assert_allclose(calibration.missed(np.array([0.0, 4.0])), [0.25, 2.25])
 
 
+def test_the_scores_of_a_chance_by_hand() -> None:
+    """As above, a score of 0.75 has a chance of 9 / 10 in class 0, and of 18 / 19 in class 1."""
+    calibration = Calibration(2.0, (0.0, float(np.log(2))), 0.9, 0.0, 0.0)
+    np.testing.assert_allclose(calibration.least_scores(9 / 10)[0], 0.75)
+    np.testing.assert_allclose(calibration.least_scores(18 / 19)[1], 0.75)
+    for label, score in enumerate(calibration.least_scores(2 / 7)):
+        assert calibration.chances(np.array([label]), np.array([score])) == pytest.approx(2 / 7)
+
+
+def test_what_scores_are_useful() -> None:
+    assert Calibration(1.0, (0.0,), 0.65, 0.0, 0.0).is_useful
+    assert not Calibration(1.0, (0.0,), 0.64, 0.0, 0.0).is_useful
+    assert not Calibration(-0.1, (0.0,), 0.9, 0.0, 0.0).is_useful
+
+
 def test_many_boxes_give_the_chances_that_made_them() -> None:
     found = calibrate(observed(20_000, 1.5, [-1.0, 1.0]), 2)
     assert found is not None

@@ -32,5 +32,11 @@ def test_of_stacked_boxes_people_see_the_best(
     assert bool(shown.outlined.any()) == (0 in labels and scores[0] >= scores[1])
 
 
+def test_each_class_has_a_score_of_its_own() -> None:
+    shown = predicted([0.5, 0.6, 0.4, 0.3]).shown([0.3, 0.7, 0.1])
+    assert shown.labels.tolist() == [0, 0]
+    assert predicted([0.5, 0.6, 0.4, 0.3]).shown([0.9, 0.9, 0.1]).labels.tolist() == [2]
+
+
 def test_boxes_of_people_are_all_shown() -> None:
     assert len(predicted(None).shown(0.9)) == 4

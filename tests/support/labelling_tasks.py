@@ -169,4 +169,4 @@ def push_cycle(workspace: Workspace, cycle: int = 1) -> tuple[int, list[str]]:
             "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0, 0)",
             cycle, pick.rank, pick.image_id, sync.task_key(batch, pick.image_id),
         )  # fmt: skip
-    return sync.push_picks(workspace, cycle, picks, scores.load(), "m0")[0], ids
+    return sync.push_picks(workspace, cycle, picks, scores.load(), "m0", (0.3, 0.3))[0], ids

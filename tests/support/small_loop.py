@@ -29,6 +29,7 @@ from al_loop.state import model_registry
 from al_loop.state.model_registry import Model
 from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
+from al_loop.structures.predictions import ScoredImages
 
 BOLT = "[[1, 2, 9, 9, 0]]"
 
@@ -43,6 +44,7 @@ class SmallLoop:
     images: number of images of every training.
     rendered: number of rendered images beside them.
     pushed: images of every push.
+    least_scores: scores of every push from which the model's boxes are shown.
     noted: whether models have a recorded hash of their config, as those of this version do.
     compared: what the output of every training says of self-training.
     """
@@ -54,6 +56,7 @@ class SmallLoop:
     images: list[int] = field(default_factory=list)
     rendered: list[int] = field(default_factory=list)
     pushed: list[list[str]] = field(default_factory=list)
+    least_scores: list[tuple[float, ...]] = field(default_factory=list)
     noted: bool = False
     compared: dict[str, object] = field(default_factory=dict)
 
@@ -69,8 +72,15 @@ class SmallLoop:
         patch.setattr(sync, "pull_labels", self.pull)
 
     def push(
-        self, workspace: Workspace, cycle: int, picks: Sequence[Pick], *_: object
+        self,
+        workspace: Workspace,
+        cycle: int,
+        picks: Sequence[Pick],
+        scored: ScoredImages,
+        model_id: str,
+        least_scores: tuple[float, ...],
     ) -> tuple[int, PushResult]:
+        self.least_scores.append(least_scores)
         self.pushed.append([pick.image_id for pick in picks])
         return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
 
