@@ -19,14 +19,17 @@ from strategies.coreset import select_coreset
 from strategies.coverage import select_coverage
 from strategies.dbal import select_dbal
 from strategies.ppal import select_ppal
+from strategies.probcover import select_probcover
 from strategies.random import select_random
 from strategies.rows import FloatArray, IntArray
 from strategies.scores import (
     How,
+    balanced_entropies,
     box_counts,
     by_score,
     image_scores,
     mask_margin_sums,
+    select_balanced_entropy,
     select_margin,
     select_mask_margin,
     select_most_boxes,
@@ -111,6 +114,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         ),
         "dbal": Strategy(select_dbal, "", options=("beta",), values=_uncertainty, bf16=True, clusters=True),
         "entropy": _by_score("entropy", "sum", "largest sum of entropies of its boxes"),
+        "entropy-balanced": Strategy(
+            select_balanced_entropy,
+            "largest sum of entropies of its boxes, rare classes first",
+            frozenset({"detections"}),
+            values=balanced_entropies,
+        ),
         "entropy-max": _by_score("entropy", "max", "box of the largest entropy"),
         "entropy-mean": _by_score("entropy", "mean", "largest mean entropy of its boxes"),
         "kmeans": Strategy(select_kmeans, "nearest to the centre of its cluster"),
@@ -133,6 +142,9 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             select_ppal,
             "difficult, and different from the other picks",
             needs=frozenset({"detections", "features"}),
+        ),
+        "probcover": Strategy(
+            select_probcover, "like the most others that no label covers", needs=frozenset({"labelled"})
         ),
         "random": Strategy(select_random, "drawn at random from the pool", bf16=True, unbiased=True),
         "typiclust": Strategy(

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 FILE_NAME = "al-loop.toml"
 
 StrategyName = Literal[
-    "badge", "cald", "calibrated", "coreset", "coverage", "dbal", "entropy", "entropy-max", "entropy-mean",
-    "kmeans", "least-confidence", "least-confidence-max", "least-confidence-mean", "margin", "margin-max",
-    "margin-mean", "mask-margin", "most-boxes", "ppal", "random", "typiclust",
+    "badge", "cald", "calibrated", "coreset", "coverage", "dbal", "entropy", "entropy-balanced",
+    "entropy-max", "entropy-mean", "kmeans", "least-confidence", "least-confidence-max",
+    "least-confidence-mean", "margin", "margin-max", "margin-mean", "mask-margin", "most-boxes", "ppal",
+    "probcover", "random", "typiclust",
 ]  # fmt: skip
 Freeze = Literal["encoder", "stem", "nothing"]
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
@@ -360,7 +361,7 @@ def parse_config(text: bytes, source: str, *, of_0_1: bool = False) -> Config:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {explain(error, data, Config)}. Correct it and run again.") from None
-    check_classes(config.classes, source)
+    types.check_classes(config.classes, source)
     if config.promotion.metric == "mask_ap" and not config.outlined:
         raise ConfigError(
             f'{source}: promotion.metric = "mask_ap": expected "box_ap" with task = "detection". Correct it, '
@@ -387,14 +388,3 @@ def _check_addresses(config: Config, source: str) -> None:
                 f"{source}: label_studio.{key} = {masked(address)!r}: expected an address without login or "
                 f"signature; put {instead}"
             )
-
-
-def check_classes(classes: tuple[str, ...], source: str) -> None:
-    """Refuse class names that a labelling tool cannot tell apart."""
-    if not classes:
-        raise ConfigError(f"{source}: classes must name at least one class, got none")
-    for name in classes:
-        if not name or name != name.strip() or not name.isprintable():
-            raise ConfigError(f"{source}: classes: {name!r} must be printable, without spaces around it")
-    if repeated := types.repeated_in(classes):
-        raise ConfigError(f"{source}: classes must be distinct, got {', '.join(repeated)} twice")

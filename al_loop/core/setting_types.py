@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, inspect
 
+from al_loop.core.errors import ConfigError
+
 #: Text without control characters: the system and the labelling server refuse NUL, and a terminal obeys
 #: escape sequences.
 _PRINTED = r"^[^\x00-\x1f\x7f]*\Z"
@@ -101,3 +103,14 @@ def distinct(**lists: Iterable[str]) -> None:
     for key, names in lists.items():
         if repeated := repeated_in(names):
             raise ValueError(f"{key}: expected each once, got {', '.join(map(repr, repeated))} twice")
+
+
+def check_classes(classes: tuple[str, ...], source: str) -> None:
+    """Refuse class names that a labelling tool cannot tell apart."""
+    if not classes:
+        raise ConfigError(f"{source}: classes must name at least one class, got none")
+    for name in classes:
+        if not name or name != name.strip() or not name.isprintable():
+            raise ConfigError(f"{source}: classes: {name!r} must be printable, without spaces around it")
+    if repeated := repeated_in(classes):
+        raise ConfigError(f"{source}: classes must be distinct, got {', '.join(repeated)} twice")

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from al_loop.core.config import FILE_NAME, MAX_BYTES, Config, check_classes, load_config, parse_config
+from al_loop.core.config import FILE_NAME, MAX_BYTES, Config, load_config, parse_config
 from al_loop.core.console import say
 from al_loop.core.errors import ConfigError, WorkspaceError
 from al_loop.core.files import printable, read_regular, write_atomically
 from al_loop.core.lock import locked
 from al_loop.core.renamed_settings import rewritten
 from al_loop.core.resources import resource
+from al_loop.core.setting_types import check_classes
 from al_loop.state.approvals import approve, is_approved
 from al_loop.state.database.facts import first_fact, read_fact
 from al_loop.state.database.migrations import SETTINGS_RENAMED

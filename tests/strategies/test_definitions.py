@@ -26,7 +26,7 @@ from strategies.cald import consistency, jensen_shannon
 from strategies.clusters import SAMPLE
 from strategies.objects import iou
 from strategies.ppal import difficulty, matching, medoids
-from strategies.scores import mask_margin_sums, per_image
+from strategies.scores import balanced_entropies, mask_margin_sums, per_image
 
 
 def test_margin_by_hand_several_classes() -> None:
@@ -47,6 +47,15 @@ def test_entropy_and_least_confidence_by_hand() -> None:
     rows = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]])
     np.testing.assert_allclose(entropies(rows), [1.5 * math.log(2), 0, math.log(3)], atol=1e-12)
     np.testing.assert_allclose(least_confidences(rows), [0.5, 0, 2 / 3])
+
+
+def test_rare_classes_weigh_more_in_balanced_entropies() -> None:
+    """Three boxes of class 0 are labelled and one of class 1: weights (4 + 2) / 4 and (4 + 2) / 2."""
+    detections = detections_of([0, 1, 3], [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [1.0, 0.0, 0.0]])
+    pool = points([0, 0], detections=detections, labelled_classes=np.array([3.0, 1.0]))
+    entropy = 1.5 * math.log(2)
+    np.testing.assert_allclose(balanced_entropies(pool), [1.5 * entropy, 3 * entropy], atol=1e-12)
+    assert names(pool, select("entropy-balanced", pool, 1, default_rng(0))) == ["b"]
 
 
 def test_sum_mean_and_maximum_of_an_image() -> None:
