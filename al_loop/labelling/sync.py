@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -104,10 +104,12 @@ def push_picks(
     scored: ScoredImages,
     model_id: str,
     least_scores: Sequence[float],
+    blind: Collection[str] = (),
 ) -> tuple[int, PushResult]:
     """Push picks of one batch into the labelling project, with the model's boxes; safe to repeat.
 
     least_scores: (C,) score of each class from which people see the model's boxes.
+    blind: images that people see without these.
     The picks for the validation set get no boxes, which would bias their labels.
     Returns the project's id and the result of the push.
     """
@@ -126,10 +128,13 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            boxes=NO_BOXES if validation else _outlined_boxes(config, scored, i, file).shown(least_scores),
+            boxes=NO_BOXES
+            if validation or pick.image_id in blind
+            else _outlined_boxes(config, scored, i, file).shown(least_scores),
             uncertainty=pick.uncertainty,
             rank=pick.rank,
             reason=pick.reason,
+            blind=pick.image_id in blind,
         )
         for i, (pick, file) in enumerate(zip(picks, files, strict=True))
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
+from al_loop.core.config import Config
 from al_loop.core.console import Reporter
 from al_loop.core.files import json_hash, printable, read_json, write_json
 from al_loop.images import repository
@@ -28,6 +31,7 @@ from al_loop.structures.images import LabelledImage
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
 
+_BLIND = 4  # of the streams of random numbers of a cycle
 _MAX_LISTED = 5  # images on which people disagree most
 
 
@@ -60,7 +64,9 @@ def push_stage(
         drawn = [p for p in intact if p.validation]
         validation = {"validation": _push(workspace, cycle, drawn, scored, least)} if drawn else {}
         others = [p for p in intact if not p.validation]
-        return validation | _push(workspace, cycle, others, scored, least) | {"least_scores": least}
+        blind = blind_tasks([p.image_id for p in others], workspace.config, cycle)
+        pushed = _push(workspace, cycle, others, scored, least, blind)
+        return validation | pushed | {"least_scores": least, "blind": blind}
 
     stage = stage_of(workspace, cycle, "push", picks=json_hash([_plain(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
@@ -73,10 +79,27 @@ def push_stage(
     return done
 
 
+def blind_tasks(ids: Sequence[str], settings: Config, cycle: Cycle) -> list[str]:
+    """Return the images that people see without the model's boxes, drawn at random, sorted.
+
+    Their labels show how much time the boxes save. None if the model predicts none.
+    """
+    if cycle.model.origin == INITIAL:
+        return []
+    rng = np.random.default_rng(np.random.SeedSequence([settings.cycle.seed, cycle.number, _BLIND]))
+    count = round(settings.label_studio.blind_fraction * len(ids))
+    return sorted(rng.choice(sorted(ids), count, replace=False).tolist())
+
+
 def _push(
-    workspace: Workspace, cycle: Cycle, picks: list[Pick], scored: ScoredImages, least: Sequence[float]
+    workspace: Workspace,
+    cycle: Cycle,
+    picks: list[Pick],
+    scored: ScoredImages,
+    least: Sequence[float],
+    blind: Collection[str] = (),
 ) -> Output:
-    project_id, result = sync.push_picks(workspace, cycle.number, picks, scored, cycle.model.id, least)
+    project_id, result = sync.push_picks(workspace, cycle.number, picks, scored, cycle.model.id, least, blind)
     return {
         "tasks": len(picks),
         "server": server_name(workspace),

@@ -10,6 +10,7 @@ from al_loop.core.config import Config
 from al_loop.evaluation.detection_counts import COUNT_RULES, CountRuleName, Counts
 from al_loop.evaluation.precision_recall import ClassCurves
 from al_loop.labelling.client.task import Edits
+from al_loop.report.time_saved import TimeSaved
 from al_loop.state.database.label_table import LabelCost
 from al_loop.state.database.model_table import Evaluation, PromotionRow
 from al_loop.state.model_registry import Model, descent
@@ -245,6 +246,7 @@ class Report:
     models: tuple[ModelRow, ...]
     promotions: tuple[PromotionRow, ...]
     cost: LabelCost
+    time_saved: TimeSaved | None
     errors: Errors | None
     curves: tuple[SetCurves, ...]
     monitor: MonitorSection

@@ -96,5 +96,6 @@ def _predictions(workspace: Workspace, cycle: CycleRow) -> tuple[dict[str, Boxes
     boxes, pushed = scored.boxes_by_image(), output_of_cycle(workspace, cycle.number, "push")
     least = pushed.get("least_scores", cycle.settings.label_studio.usual_min_score)
     known = {p.image.id: boxes[p.image.id].shown(least) for p in cycle.picks if p.image.id in boxes}
+    known |= dict.fromkeys(pushed.get("blind", ()), Boxes())
     missing = len(cycle.picks) - len(known)
     return known, f"{where} has no predictions for {missing} of these images." if missing else None

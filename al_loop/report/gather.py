@@ -33,6 +33,7 @@ from al_loop.report.data import (
     first_evaluated,
 )
 from al_loop.report.monitor_section import monitor_section
+from al_loop.report.time_saved import time_saved
 from al_loop.state.database import cycle_table, label_table, model_table, pick_table, stage_table
 from al_loop.state.database.dataset_table import rendered_count
 from al_loop.state.database.facts import read_fact
@@ -70,6 +71,7 @@ def gather(workspace: Workspace, rule: CountRuleName = "iou") -> Report:
             models=models,
             promotions=tuple(model_table.all_promotions(store)),
             cost=label_table.label_cost(store),
+            time_saved=time_saved(workspace),
             errors=_errors(predicted, rule),
             curves=_curves(workspace, predicted),
             monitor=monitor_section(workspace),

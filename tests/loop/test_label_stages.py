@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from support.factories import write_coco_set
 from support.small_loop import SmallLoop, small_loop
 
@@ -12,8 +14,11 @@ from al_loop.core.console import Silent
 from al_loop.core.errors import WorkspaceError
 from al_loop.images.pool_labels import add_labelled
 from al_loop.loop.cycle import run_cycle
+from al_loop.loop.cycle_record import Cycle
+from al_loop.loop.label_stages import blind_tasks
 from al_loop.models import evaluation
 from al_loop.state.database.pick_table import picks_of
+from al_loop.state.model_registry import INITIAL, current_model
 from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
 
@@ -57,3 +62,23 @@ def test_a_push_notes_which_boxes_people_see(loop: SmallLoop, monkeypatch: pytes
     loop.run()
     assert loop.least_scores == [(0.25, 0.5)]
     assert output_of_cycle(loop.workspace, 1, "push")["least_scores"] == [0.25, 0.5]
+
+
+def test_a_tenth_of_the_tasks_is_shown_without_boxes(loop: SmallLoop) -> None:
+    loop.run(cycles=2)
+    assert [len(blind) for blind in loop.blind] == [1, 1]
+    assert set(loop.blind[0]) < set(loop.pushed[0])
+    assert set(loop.blind[1]) < set(loop.pushed[1])
+    assert output_of_cycle(loop.workspace, 1, "push")["blind"] == loop.blind[0]
+
+
+def test_which_tasks_are_blind_depends_on_seed_cycle_and_share(loop: SmallLoop) -> None:
+    ids, settings = [f"i{n:02}" for n in range(40)], loop.workspace.config
+    cycle = Cycle(1, 40, current_model(loop.workspace), settings)
+    drawn = blind_tasks(ids, settings, cycle)
+    assert len(set(drawn)) == 4
+    assert blind_tasks(ids[::-1], settings, cycle) == drawn
+    assert blind_tasks(ids, settings, replace(cycle, number=2)) != drawn
+    none = structs.replace(settings.label_studio, blind_fraction=0.0)
+    assert blind_tasks(ids, structs.replace(settings, label_studio=none), cycle) == []
+    assert blind_tasks(ids, settings, replace(cycle, model=replace(cycle.model, origin=INITIAL))) == []

@@ -116,6 +116,9 @@ def test_the_boxes_are_those_that_annotators_saw(ran: Workspace, monkeypatch: py
     monkeypatch.setattr(gallery, "output_of_cycle", lambda *_: {"least_scores": [0.95, 0.2]})
     model, _ = written(ran).cards()[NASTY].all("svg", "picture")
     assert [text.text for text in model.all("text")] == ["nut 0.30", "nut 0.29"]
+    (blind,) = (pick.image.id for pick in gather(ran).cycles[0].picks if pick.name == NASTY)
+    monkeypatch.setattr(gallery, "output_of_cycle", lambda *_: {"least_scores": [0.0, 0.0], "blind": [blind]})
+    assert "Model no box was shown" in written(ran).cards()[NASTY].text
 
 
 def test_one_thumbnail_serves_both_pictures(ran: Workspace) -> None:

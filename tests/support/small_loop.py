@@ -44,6 +44,7 @@ class SmallLoop:
     images: number of images of every training.
     rendered: number of rendered images beside them.
     pushed: images of every push.
+    blind: images of every push that are shown without the model's boxes.
     least_scores: scores of every push from which the model's boxes are shown.
     noted: whether models have a recorded hash of their config, as those of this version do.
     compared: what the output of every training says of self-training.
@@ -57,6 +58,7 @@ class SmallLoop:
     rendered: list[int] = field(default_factory=list)
     pushed: list[list[str]] = field(default_factory=list)
     least_scores: list[tuple[float, ...]] = field(default_factory=list)
+    blind: list[list[str]] = field(default_factory=list)
     noted: bool = False
     compared: dict[str, object] = field(default_factory=dict)
 
@@ -79,8 +81,10 @@ class SmallLoop:
         scored: ScoredImages,
         model_id: str,
         least_scores: tuple[float, ...],
+        blind: Sequence[str] = (),
     ) -> tuple[int, PushResult]:
         self.least_scores.append(least_scores)
+        self.blind.append(list(blind))
         self.pushed.append([pick.image_id for pick in picks])
         return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from al_loop.structures.boxes import Boxes
 
+#: Field of a task's data that marks it as shown without the model's boxes.
+BLIND = "al_blind"
+
 
 class TaskState(StrEnum):
     """State of a task. A batch is finished when no task is pending, a draft or refused."""
@@ -35,6 +38,7 @@ class OutgoingTask:
     boxes: predictions of the model, with scores.  uncertainty: higher = sooner.  rank: place in the queue,
     from 0.
     reason: why it was picked, one line for the annotator.
+    blind: shown without the model's boxes, to measure what these save.
     """
 
     key: str
@@ -47,6 +51,7 @@ class OutgoingTask:
     uncertainty: float
     rank: int
     reason: str
+    blind: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import msgspec
 
 from al_loop.labelling.client.client import Api, Connection, condition
 from al_loop.labelling.client.responses import Json
-from al_loop.labelling.client.task import PulledTask, TaskState
+from al_loop.labelling.client.task import BLIND, PulledTask, TaskState
 from al_loop.labelling.tasks import agreement
 from al_loop.labelling.tasks.agreement import Annotation, Policy
 from al_loop.labelling.tasks.convert import from_result
@@ -123,6 +123,7 @@ class _Task(msgspec.Struct, frozen=True):
     annotations: list[Annotation]
     draft_exists: Any = None
     predictions: Any = None
+    data: dict[str, Any] = {}
 
 
 class _Prediction(msgspec.Struct, frozen=True):
@@ -182,7 +183,8 @@ class _Reader:
         if several and rules.policy.rule == "consensus":
             boxes = agreement.consensus(boxes_of_people)
         disagreement = agreement.disagreement(boxes_of_people) if several else None
-        edits = count_edits(_proposed_regions(task, annotation), annotation.result, size)
+        blind = bool(task.data.get(BLIND))
+        edits = None if blind else count_edits(_proposed_regions(task, annotation), annotation.result, size)
         state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
         known["note"] = crossing_note(annotation.result) if boxes.outlines else None
         return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=disagreement)

@@ -15,7 +15,7 @@ from al_loop.labelling.client.client import Api, Connection, all_of, condition
 from al_loop.labelling.client.failures import NotFoundError, ServerFaultError, UnreachableError
 from al_loop.labelling.client.image_serving import ImageServing
 from al_loop.labelling.client.responses import Json
-from al_loop.labelling.client.task import OutgoingTask, PushResult
+from al_loop.labelling.client.task import BLIND, OutgoingTask, PushResult
 from al_loop.labelling.tasks.convert import to_prediction
 from al_loop.labelling.tasks.outlines import Form
 from al_loop.labelling.tasks.project import check_labels
@@ -32,7 +32,7 @@ _HIDDEN = [
     "tasks:predictions_model_versions", "tasks:predictions_results", "tasks:file_upload",
     "tasks:storage_filename", "tasks:created_at", "tasks:updated_at", "tasks:updated_by",
     "tasks:avg_lead_time", "tasks:draft_exists", "tasks:data.al_key", "tasks:data.al_batch",
-    "tasks:data.image_id", "tasks:data.width", "tasks:data.height",
+    "tasks:data.image_id", "tasks:data.width", "tasks:data.height", f"tasks:data.{BLIND}",
 ]  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def to_task(task: OutgoingTask, batch: str, url: str, prediction: Json) -> Json:
         "width": task.width,
         "height": task.height,
     }
-    return {"data": data, "predictions": [prediction]}
+    return {"data": data | ({BLIND: True} if task.blind else {}), "predictions": [prediction]}
 
 
 class HiddenImageError(LabelStudioError):
