@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from strategies.calibration import Calibration
 from strategies.candidates import Candidates, CandidatesError, Detections, largest, needed
-from strategies.clusters import nearest_centre, select_typical, weighted_kmeans, with_labelled
+from strategies.clusters import clusters_with_labelled, select_typical
 from strategies.coverage import greedy
 from strategies.objects import objects
 from strategies.rows import FloatArray, IntArray
@@ -85,11 +85,10 @@ def select_calibrated(
     top = np.sort(_promising(candidates, calibration, used, max(_POOL, _POOL_PER_K * k)))
     order = top[np.argsort(candidates.rank[top])]
     mass, costs = expected(detections.subset(order), calibration, used)
-    class_boxes = np.zeros(detections.classes)
-    if candidates.labelled_classes is not None:
-        class_boxes += candidates.labelled_classes
+    class_boxes = candidates.class_boxes
     rarity = np.minimum(_RAREST, np.sqrt(max(1.0, class_boxes.max()) / np.maximum(class_boxes, 1.0)))
-    members, labelled = _clusters(candidates, order, k, rng)
+    cluster, labelled = clusters_with_labelled(candidates, order, k, rng)
+    members = np.eye(len(labelled))[cluster]
     parts = np.concatenate([mass, members], axis=1)
     weights = np.concatenate([rarity, np.full(len(labelled), cluster_weight)])
     return order[greedy(parts, np.concatenate([class_boxes, labelled]), weights, k, costs)]
@@ -142,15 +141,3 @@ def _promising(
     return largest(
         total / price(q, detections.image, len(candidates), calibration, prices), candidates.rank, count
     )
-
-
-def _clusters(
-    candidates: Candidates, order: IntArray, k: int, rng: Generator
-) -> tuple[FloatArray, FloatArray]:
-    """Return which of k clusters each candidate is in, (n, k), and the labelled images of each, (k,)."""
-    points = with_labelled(candidates, order)
-    centres = weighted_kmeans(points, np.ones(len(points)), k, rng)
-    cluster, n = nearest_centre(points, centres), len(order)
-    members = np.zeros((n, len(centres)))
-    members[np.arange(n), cluster[:n]] = 1
-    return members, np.bincount(cluster[n:], minlength=len(centres)).astype(np.float64)

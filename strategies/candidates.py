@@ -174,6 +174,13 @@ class Candidates:
         """Return the number of candidates."""
         return len(self.ids)
 
+    @property
+    def class_boxes(self) -> FloatArray:
+        """Number of labelled boxes of each class, (C,); 0 where it is unknown. Needs detections."""
+        if self.labelled_classes is None:
+            return np.zeros(needed(self).classes)
+        return np.asarray(self.labelled_classes, np.float64)
+
     @cached_property
     def names(self) -> Ids:
         """The ids as bytes."""

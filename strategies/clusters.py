@@ -78,6 +78,19 @@ def select_typical(candidates: Candidates, k: int, rng: Generator) -> IntArray:
     return part[select_typiclust(candidates.subset(part), k, rng)]
 
 
+def clusters_with_labelled(
+    candidates: Candidates, order: IntArray, k: int, rng: Generator
+) -> tuple[IntArray, IntArray]:
+    """Return which of at most k clusters each candidate is in, and the labelled images of each cluster.
+
+    order: of the candidates, which are clustered together with the labelled images.
+    """
+    points = with_labelled(candidates, order)
+    centres = weighted_kmeans(points, np.ones(len(points)), k, rng)
+    cluster = nearest_centre(points, centres)
+    return cluster[: len(order)], np.bincount(cluster[len(order) :], minlength=len(centres))
+
+
 def with_labelled(candidates: Candidates, order: IntArray) -> FloatArray:
     """Return embeddings of candidates in this order, then those of all labelled images, in float64."""
     points = candidates.embeddings[order].astype(np.float64)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from strategies.candidates import Candidates, CandidatesError, most_uncertain, needed
-from strategies.clusters import nearest_centre, select_typical, weighted_kmeans, with_labelled
+from strategies.clusters import clusters_with_labelled, select_typical
 from strategies.objects import objects
 from strategies.rows import FloatArray, IntArray
 from strategies.scores import margins
@@ -60,7 +60,9 @@ def select_coverage(
     top = np.sort(most_uncertain(candidates, max(_POOL, _POOL_PER_K * k)))
     order = top[np.argsort(candidates.rank[top])]
     mass = class_mass(candidates.subset(order))
-    class_boxes, cluster, labelled = _clusters(candidates, order, mass.shape[1], k, rng)
+    class_boxes = candidates.class_boxes
+    cluster, images = clusters_with_labelled(candidates, order, k, rng)
+    labelled = images * (float(class_boxes.sum()) / max(1, int(images.sum())))
     # A column for every class and every cluster: an image has mass in all classes and in one cluster.
     cluster_mass = mass.sum(axis=1) + _IMAGE_MASS
     columns = np.concatenate([class_boxes, labelled])
@@ -105,18 +107,3 @@ def greedy(
             total = total + parts[best]
             bounds[best] = -np.inf
     return np.asarray(picked, dtype=np.int64)
-
-
-def _clusters(
-    candidates: Candidates, order: IntArray, classes: int, k: int, rng: Generator
-) -> tuple[FloatArray, IntArray, FloatArray]:
-    """Return labelled boxes by class, the cluster of each candidate, and labelled boxes by cluster."""
-    class_boxes = np.zeros(classes)
-    if candidates.labelled_classes is not None:
-        class_boxes += candidates.labelled_classes
-    points = with_labelled(candidates, order)
-    centres = weighted_kmeans(points, np.ones(len(points)), k, rng)
-    cluster = nearest_centre(points, centres)
-    images = np.bincount(cluster[len(order) :], minlength=len(centres))
-    boxes = float(class_boxes.sum()) / max(1, len(points) - len(order))
-    return class_boxes, cluster[: len(order)], images * boxes

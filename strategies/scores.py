@@ -156,8 +156,7 @@ def balanced_entropies(candidates: Candidates) -> FloatArray:
     classes. Without `labelled_classes` all weights are equal.
     """
     detections = needed(candidates)
-    known = candidates.labelled_classes
-    boxes = np.zeros(detections.classes) if known is None else np.asarray(known, np.float64)
+    boxes = candidates.class_boxes
     weights = (boxes.sum() + len(boxes)) / (boxes + 1)
     weighted = entropies(detections.distributions) * weights[np.asarray(detections.labels[:])]
     return per_image(weighted, detections.offsets, "sum")

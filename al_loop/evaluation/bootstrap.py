@@ -42,6 +42,11 @@ class ClassMatches:
     ignored: BoolArray
     truth: IntArray
 
+    def at_50(self) -> tuple[IntArray, FloatArray, BoolArray]:
+        """Return image, score and hit of the detections of all sizes at IoU 0.50, without ignored ones."""
+        counted = ~self.ignored[0, 0]
+        return self.image[counted], self.score[counted], self.hit[0, 0, counted]
+
 
 @dataclass(frozen=True)
 class Difference:

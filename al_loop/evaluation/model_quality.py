@@ -13,9 +13,6 @@ from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 from strategies import Calibration, Evidence, Strategy, calibrate
 
-# Indices into `ClassMatches`: boxes of all sizes, IoU 0.50.
-_ALL_SIZES, _IOU_50 = 0, 0
-
 
 @dataclass(frozen=True)
 class ModelQuality:
@@ -75,18 +72,15 @@ def evidence(
     best = {
         item.image.id: predicted[item.image.id].shown(0.0) for item in truth if item.image.id in predicted
     }
-    matches = match(truth, best, classes)
     missed = np.zeros(len(truth))
     images, labels, scores, right = [], [], [], []
-    for label, found in enumerate(matches):
-        counted = ~found.ignored[_ALL_SIZES, _IOU_50]
-        hit = found.hit[_ALL_SIZES, _IOU_50, counted]
-        image = found.image[counted]
+    for label, found in enumerate(match(truth, best, classes)):
+        image, score, hit = found.at_50()
         images.append(image)
         labels.append(np.full(len(image), label))
-        scores.append(found.score[counted])
+        scores.append(score)
         right.append(hit)
-        missed += found.truth[_ALL_SIZES] - np.bincount(image, hit, len(truth))
+        missed += found.truth[0] - np.bincount(image, hit, len(truth))
     return Evidence(
         np.concatenate(images), np.concatenate(labels), np.concatenate(scores), np.concatenate(right), missed
     )

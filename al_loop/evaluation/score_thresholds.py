@@ -12,8 +12,6 @@ from al_loop.structures.boxes import FloatArray
 #: Precision that the boxes of a class must have, and the normal quantile of a one-sided 80 % bound.
 PRECISION = 0.8
 _Z = 0.8416
-# Indices into `ClassMatches`: boxes of all sizes, IoU 0.50.
-_ALL_SIZES, _IOU_50 = 0, 0
 
 
 def precision_bound(correct: FloatArray, total: FloatArray) -> FloatArray:
@@ -39,8 +37,7 @@ def score_thresholds(matches: Sequence[ClassMatches]) -> tuple[float | None, ...
 
 
 def _threshold(matches: ClassMatches) -> float | None:
-    counted = ~matches.ignored[_ALL_SIZES, _IOU_50]
-    score, hit = matches.score[counted], matches.hit[_ALL_SIZES, _IOU_50, counted]
+    _, score, hit = matches.at_50()
     bound = precision_bound(np.cumsum(hit), np.arange(1.0, len(hit) + 1))
     last_of_equal = np.append(score[1:] < score[:-1], True)[: len(score)]
     enough = np.flatnonzero(last_of_equal & (bound >= PRECISION))

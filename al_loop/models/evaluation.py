@@ -10,7 +10,7 @@ from al_loop.core.config import Config
 from al_loop.core.console import Progress, Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import json_hash, write_json
-from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality, needs_quality, quality_for
+from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality, calibration_of, needs_quality, quality_for
 from al_loop.images import repository
 from al_loop.models import scoring
 from al_loop.models.scoring import EXACT
@@ -21,7 +21,7 @@ from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import VALIDATION, Metrics, metrics_to_plain
 from al_loop.structures.predictions import ScoredImages
-from strategies import STRATEGIES, Prices, Strategy
+from strategies import Prices, Strategy
 
 if TYPE_CHECKING:
     from al_loop.evaluation.bootstrap import Comparison
@@ -119,11 +119,19 @@ def validation_quality(
 
     Nothing is known of a model that was not evaluated on this set.
     """
-    if not needs_quality(strategy) or not predictions_dir(workspace.config, model).is_dir():
+    if not needs_quality(strategy):
         return UNKNOWN
+    return quality_for(strategy, *_on_validation(workspace, model, reporter), workspace.config.classes)
+
+
+def _on_validation(
+    workspace: Workspace, model: Model, reporter: Reporter
+) -> tuple[list[LabelledImage], dict[str, Boxes]]:
+    """Return the validation set and a model's boxes on it. Both are empty if it was never evaluated there."""
+    if not predictions_dir(workspace.config, model).is_dir():
+        return [], {}
     truth = repository.validation(workspace, VALIDATION)
-    boxes = predictions_on(workspace, model, truth, VALIDATION, reporter, masks=False)
-    return quality_for(strategy, truth, boxes, workspace.config.classes)
+    return truth, predictions_on(workspace, model, truth, VALIDATION, reporter, masks=False)
 
 
 def least_scores(workspace: Workspace, model: Model, reporter: Reporter) -> tuple[float, ...]:
@@ -134,7 +142,7 @@ def least_scores(workspace: Workspace, model: Model, reporter: Reporter) -> tupl
     """
     settings, classes = workspace.config.label_studio, len(workspace.config.classes)
     if settings.min_score == "auto":
-        calibration = validation_quality(workspace, model, STRATEGIES["calibrated"], reporter).calibration
+        calibration = calibration_of(*_on_validation(workspace, model, reporter), workspace.config.classes)
         if calibration is not None and calibration.is_useful:
             return calibration.least_scores(Prices().least_chance)
     return (settings.usual_min_score,) * classes

@@ -16,8 +16,6 @@ from al_loop.structures.boxes import FloatArray
 #: Least number of images without the model's boxes.
 LEAST = 5
 _RESAMPLES = 2000
-#: A task that was open for more than this many medians is not counted.
-_LEFT_OPEN = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,20 +48,13 @@ def time_saved(workspace: Workspace) -> TimeSaved | None:
 
 
 def compare_times(labels: Sequence[TimedLabel], blind: Collection[str]) -> TimeSaved | None:
-    """Return the time that boxes save. Tasks that were left open for very long do not count.
+    """Return the time that boxes save, for each box.
 
     labels: with a known time.
     blind: images that were shown without the model's boxes.
     """
-    some = [label for label in labels if label.boxes]
-    longest = _LEFT_OPEN * float(np.median([label.lead_time_s for label in some])) if some else 0.0
-    table = np.array(
-        [
-            (label.lead_time_s, label.boxes, label.image_id in blind)
-            for label in some
-            if label.lead_time_s <= longest
-        ]
-    ).reshape(-1, 3)
+    rows = [(label.lead_time_s, label.boxes, label.image_id in blind) for label in labels if label.boxes]
+    table = np.array(rows).reshape(-1, 3)
     without, shown = table[table[:, 2] == 1, :2], table[table[:, 2] == 0, :2]
     if len(without) < LEAST or len(shown) < LEAST:
         return None

@@ -107,8 +107,8 @@ class Processes:
 class Shift:
     """One person's shift: the tasks of a queue, and what was drawn on each, by image."""
 
-    def __init__(self, desk: AnnotationPage, info: ServerInfo, project: int, folder: Path) -> None:
-        self.desk, self.folder = desk, folder
+    def __init__(self, annotator: AnnotationPage, info: ServerInfo, project: int, folder: Path) -> None:
+        self.annotator, self.folder = annotator, folder
         with info.connection.open() as api:
             there = api.tasks(project, whole=True)
         self.tasks = sorted(there, key=lambda task: task["data"]["al_rank"])
@@ -118,53 +118,53 @@ class Shift:
         """Wait for a task of the queue, with the model's boxes unless another number is given."""
         task = self.tasks[number]
         shown = len(task["predictions"][0]["result"]) if boxes is None else boxes
-        self.desk.open(task["id"], boxes=shown)
-        assert self.desk.size == SIZE
+        self.annotator.open(task["id"], boxes=shown)
+        assert self.annotator.size == SIZE
 
     def note(self, number: int) -> None:
         """Note what can be seen as what is meant, just before it is submitted."""
         image = self.tasks[number]["data"]["image_id"]
-        self.drawn[image] = (corners(self.desk.boxes()), self.desk.classes())
-        self.desk.screenshot(self.folder / f"task-{number}.png")
+        self.drawn[image] = (corners(self.annotator.boxes()), self.annotator.classes())
+        self.annotator.screenshot(self.folder / f"task-{number}.png")
 
     def pull_aside(self, by: tuple[float, float], row: int | None = None) -> int:
         """Drag the box of `row`, or any, towards the middle by a point that no other box covers.
 
         Returns its row.
         """
-        before = self.desk.boxes()
+        before = self.annotator.boxes()
         row, x, y = free_point(before, range(len(before)) if row is None else [row])
         middle = before[row, :2] + before[row, 2:] / 2
         offset = np.where(middle < np.divide(SIZE, 2), by, np.negative(by))  # a box cannot leave the image
-        self.desk.click(x, y)
-        self.desk.drag((x, y), (x + offset[0], y + offset[1]))
-        after = self.desk.boxes()
+        self.annotator.click(x, y)
+        self.annotator.drag((x, y), (x + offset[0], y + offset[1]))
+        after = self.annotator.boxes()
         np.testing.assert_allclose(after[row, :2] - before[row, :2], offset, atol=0.3)
         np.testing.assert_allclose(np.delete(after, row, axis=0), np.delete(before, row, axis=0))
         return row
 
     def draw(self, key: str, width: float, height: float) -> None:
         """Draw a box where there is none, take it back, and draw it again."""
-        x, y = free_place(self.desk.boxes(), width, height)
-        there = len(self.desk.boxes())
+        x, y = free_place(self.annotator.boxes(), width, height)
+        there = len(self.annotator.boxes())
 
         def once() -> None:
-            self.desk.page.keyboard.press(key)
-            self.desk.drag((x, y), (x + width, y + height))
-            self.desk.wait_for(boxes=there + 1)
+            self.annotator.page.keyboard.press(key)
+            self.annotator.drag((x, y), (x + width, y + height))
+            self.annotator.wait_for(boxes=there + 1)
 
         once()
-        self.desk.page.keyboard.press("Control+z")
-        self.desk.wait_for(boxes=there)
+        self.annotator.page.keyboard.press("Control+z")
+        self.annotator.wait_for(boxes=there)
         once()
-        np.testing.assert_allclose(self.desk.boxes()[-1], [x, y, width, height], atol=0.3)
+        np.testing.assert_allclose(self.annotator.boxes()[-1], [x, y, width, height], atol=0.3)
 
     def delete_all(self) -> None:
-        for left in range(len(self.desk.boxes()) - 1, -1, -1):
-            x, y, width, height = self.desk.boxes()[0]
-            self.desk.click(x + width / 2, y + height / 2)
-            self.desk.page.keyboard.press("Backspace")
-            self.desk.wait_for(boxes=left)
+        for left in range(len(self.annotator.boxes()) - 1, -1, -1):
+            x, y, width, height = self.annotator.boxes()[0]
+            self.annotator.click(x + width / 2, y + height / 2)
+            self.annotator.page.keyboard.press("Backspace")
+            self.annotator.wait_for(boxes=left)
 
 
 def free_point(boxes: np.ndarray, rows: Iterable[int]) -> tuple[int, float, float]:
@@ -205,10 +205,10 @@ def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, temporary: 
         pushed = json.loads((workspace.cycle_dir(1) / "push" / "stage.json").read_text())["output"]
         asked: list[str] = []
         with chromium() as browser:
-            desk = AnnotationPage.log_in(browser, info.url, info.email, info.password)
-            desk.page.on("request", lambda request: asked.append(request.url))
-            shift = Shift(desk, info, pushed["project_id"], tmp_path)
-            desk.page.goto(queue[1])
+            annotator = AnnotationPage.log_in(browser, info.url, info.email, info.password)
+            annotator.page.on("request", lambda request: asked.append(request.url))
+            shift = Shift(annotator, info, pushed["project_id"], tmp_path)
+            annotator.page.goto(queue[1])
             label(shift, run)
         last = run("cycle")
         run("report")
@@ -221,30 +221,30 @@ def test_a_cycle_that_is_labelled_in_a_browser(workspace: Workspace, temporary: 
 
 def label(shift: Shift, run: Any) -> None:
     """Label four images: one box corrected twice, one box added, one image empty, one skipped."""
-    desk = shift.desk
+    annotator = shift.annotator
     shift.open(0)
     moved = shift.pull_aside(by=(4, 3))
-    desk.submit()
+    annotator.submit()
     shift.open(1)
-    desk.page.click("button[aria-label='Previous task']")
+    annotator.page.click("button[aria-label='Previous task']")
     shift.open(0)
     shift.pull_aside(by=(2, 1), row=moved)
     shift.note(0)
-    desk.press("submit", "PATCH")
-    desk.page.click("button[aria-label='Next task']")
+    annotator.press("submit", "PATCH")
+    annotator.page.click("button[aria-label='Next task']")
     shift.open(1)
     shift.draw("2", 12, 10)
     shift.note(1)
-    desk.submit()
+    annotator.submit()
     assert "cycle 1 waits: 2 of 4 labelled" in run("cycle")
     shift.open(2)
     shift.delete_all()
     shift.note(2)
-    desk.submit()
+    annotator.submit()
     shift.open(3)
-    desk.skip()
-    desk.page.wait_for_selector("text=No More Tasks Left in Queue")
-    desk.page.screenshot(path=str(shift.folder / "done.png"))
+    annotator.skip()
+    annotator.page.wait_for_selector("text=No More Tasks Left in Queue")
+    annotator.page.screenshot(path=str(shift.folder / "done.png"))
 
 
 def check_labels(workspace: Workspace, shift: Shift) -> None:

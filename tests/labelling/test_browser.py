@@ -41,13 +41,13 @@ def login(label_studio: Running) -> Iterator[AnnotationPage]:
 
 
 @pytest.fixture
-def desk(login: AnnotationPage) -> Iterator[AnnotationPage]:
+def annotator(login: AnnotationPage) -> Iterator[AnnotationPage]:
     with login.fresh() as made:
         yield made
 
 
 def test_what_people_do_in_the_browser_comes_back(
-    label_studio: Running, project: int, desk: AnnotationPage, tmp_path: Path
+    label_studio: Running, project: int, annotator: AnnotationPage, tmp_path: Path
 ) -> None:
     some = block_tasks(tmp_path, 4)
     connection = label_studio.info.connection
@@ -57,40 +57,40 @@ def test_what_people_do_in_the_browser_comes_back(
         return fetch_tasks(connection, project, some)
 
     ids = [task.task_id or 0 for task in pulled()]
-    desk.page.goto(result.queue_url)
+    annotator.page.goto(result.queue_url)
 
     # The first in the queue: the picture has loaded, and the boxes are where the model put them.
-    desk.open(ids[0], boxes=2)
-    assert desk.size == SIZE
-    np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)
-    assert _red_and_green(desk, desk.screenshot(tmp_path / "opened.png"))
-    desk.click(180, 125)
-    desk.drag((180, 125), (220, 145))
-    moved = desk.boxes()
+    annotator.open(ids[0], boxes=2)
+    assert annotator.size == SIZE
+    np.testing.assert_allclose(annotator.boxes(), BLOCKS, atol=1e-6)
+    assert _red_and_green(annotator, annotator.screenshot(tmp_path / "opened.png"))
+    annotator.click(180, 125)
+    annotator.drag((180, 125), (220, 145))
+    moved = annotator.boxes()
     np.testing.assert_allclose(moved[0], [140, 100, 160, 90], atol=2)
-    desk.submit()
+    annotator.submit()
 
     # Something was missed: its class, and a box around it.
-    desk.open(ids[1], boxes=2)
-    desk.page.keyboard.press("3")
-    desk.drag((20, 300), (120, 380))
-    desk.wait_for(boxes=3)
-    added = desk.boxes()[2]
+    annotator.open(ids[1], boxes=2)
+    annotator.page.keyboard.press("3")
+    annotator.drag((20, 300), (120, 380))
+    annotator.wait_for(boxes=3)
+    added = annotator.boxes()[2]
     np.testing.assert_allclose(added, [20, 300, 100, 80], atol=2)
-    desk.screenshot(tmp_path / "added.png")
-    desk.submit()
+    annotator.screenshot(tmp_path / "added.png")
+    annotator.submit()
 
     # Nothing is there after all.
-    desk.open(ids[2], boxes=2)
+    annotator.open(ids[2], boxes=2)
     for x, y, w, h in BLOCKS:
-        desk.click(x + w / 2, y + h / 2)
-        desk.page.keyboard.press("Backspace")
-    desk.wait_for(boxes=0)
-    desk.submit()
+        annotator.click(x + w / 2, y + h / 2)
+        annotator.page.keyboard.press("Backspace")
+    annotator.wait_for(boxes=0)
+    annotator.submit()
 
     # And this one cannot be judged.
-    desk.open(ids[3], boxes=2)
-    desk.skip()
+    annotator.open(ids[3], boxes=2)
+    annotator.skip()
 
     found = pulled()
     states = [task.state for task in found]
@@ -108,7 +108,7 @@ def test_what_people_do_in_the_browser_comes_back(
 
 @pytest.mark.parametrize("size", [SIZE, (520, 640)], ids=["wide", "high"])
 def test_the_whole_picture_is_seen(
-    label_studio: Running, project: int, desk: AnnotationPage, tmp_path: Path, size: tuple[int, int]
+    label_studio: Running, project: int, annotator: AnnotationPage, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     """Label Studio alone would hide the sides of a small wide picture, and the lower end of a high one."""
     connection = label_studio.info.connection
@@ -116,17 +116,22 @@ def test_the_whole_picture_is_seen(
     queue = send_tasks(connection, project, some, label_studio.images).queue_url
     (task,) = fetch_tasks(connection, project, some)
     for width, height in ((1400, 900), (1280, 720)):
-        desk.page.set_viewport_size({"width": width, "height": height})
-        desk.page.goto(queue)
-        desk.open(task.task_id or 0, boxes=2)
-        desk.screenshot(tmp_path / f"{width}.png")
-        assert desk.corners_seen() == [True] * 4
-        assert desk.height > 0.6 * height  # as large as there is room
+        annotator.page.set_viewport_size({"width": width, "height": height})
+        annotator.page.goto(queue)
+        annotator.open(task.task_id or 0, boxes=2)
+        annotator.screenshot(tmp_path / f"{width}.png")
+        assert annotator.corners_seen() == [True] * 4
+        assert annotator.height > 0.6 * height  # as large as there is room
 
 
 @pytest.mark.parametrize("way", ["local-files", "upload"])
 def test_a_photograph_that_was_taken_upright(
-    label_studio: Running, project: int, desk: AnnotationPage, workspace: Workspace, tmp_path: Path, way: str
+    label_studio: Running,
+    project: int,
+    annotator: AnnotationPage,
+    workspace: Workspace,
+    tmp_path: Path,
+    way: str,
 ) -> None:
     """A phone stores its sensor's rows and a note to turn them: 400x300 px that people see as 300x400."""
     phone = Image.Exif()
@@ -147,38 +152,38 @@ def test_a_photograph_that_was_taken_upright(
     queue = send_tasks(connection, project, some, images).queue_url
     (task,) = fetch_tasks(connection, project, some)
 
-    desk.page.goto(queue)
-    desk.open(task.task_id or 0, boxes=1)
-    assert desk.size == (photo.width, photo.height) == (300, 400)
-    assert desk.width / desk.height == pytest.approx(300 / 400, rel=0.01)
-    np.testing.assert_allclose(desk.boxes(), [part], atol=1e-6)
-    seen = desk.screenshot(tmp_path / "upright.png")
+    annotator.page.goto(queue)
+    annotator.open(task.task_id or 0, boxes=1)
+    assert annotator.size == (photo.width, photo.height) == (300, 400)
+    assert annotator.width / annotator.height == pytest.approx(300 / 400, rel=0.01)
+    np.testing.assert_allclose(annotator.boxes(), [part], atol=1e-6)
+    seen = annotator.screenshot(tmp_path / "upright.png")
     for x, y in ((210, 90), (270, 90), (240, 40), (240, 140)):  # a red frame on each side of the part
-        edge = desk.near(seen, x, y)
+        edge = annotator.near(seen, x, y)
         assert (edge[:, 0] - edge[:, 1]).max() > 100
     for x, y in ((200, 90), (280, 90), (240, 30), (240, 150)):  # which is inside of it, and nowhere else
-        assert desk.near(seen, x, y).max() < 130
-    assert desk.near(seen, 240, 90)[:, :2].min() > 130
+        assert annotator.near(seen, x, y).max() < 130
+    assert annotator.near(seen, 240, 90)[:, :2].min() > 130
 
-    desk.click(240, 90)
-    desk.drag((240, 90), (210, 140))
-    moved = desk.boxes()
+    annotator.click(240, 90)
+    annotator.drag((240, 90), (210, 140))
+    moved = annotator.boxes()
     np.testing.assert_allclose(moved, [[180, 90, 60, 100]], atol=2)
-    desk.submit()
+    annotator.submit()
     (task,) = fetch_tasks(connection, project, some)
     assert task.boxes is not None
     np.testing.assert_allclose(task.boxes.xyxy, corners(moved), atol=1e-6)
 
 
-def _red_and_green(desk: AnnotationPage, seen: np.ndarray) -> bool:
+def _red_and_green(annotator: AnnotationPage, seen: np.ndarray) -> bool:
     """Whether the frames of both boxes are visible, by colours that the image does not have."""
     # Red is the first class and green the second; the picture is grey with yellow blocks.
-    first, second = desk.near(seen, 100, 125), desk.near(seen, 400, 260)
+    first, second = annotator.near(seen, 100, 125), annotator.near(seen, 400, 260)
     return bool((first[:, 0] - first[:, 1]).max() > 80 and (second[:, 1] - second[:, 0]).max() > 40)
 
 
 def test_outlines_drawn_in_the_browser_come_back(
-    label_studio: Running, desk: AnnotationPage, tmp_path: Path
+    label_studio: Running, annotator: AnnotationPage, tmp_path: Path
 ) -> None:
     connection = label_studio.info.connection
     project = ensure_project(connection, "outlines in the browser", CLASSES, outlined=True)
@@ -189,25 +194,25 @@ def test_outlines_drawn_in_the_browser_come_back(
         (task,) = fetch_tasks(connection, project, some, outlined=True)
         return task
 
-    desk.page.goto(result.queue_url)
-    desk.open(pulled().task_id or 0, boxes=2)
-    np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)  # the model's, as ever
-    assert desk.corners_seen() == [True] * 4
+    annotator.page.goto(result.queue_url)
+    annotator.open(pulled().task_id or 0, boxes=2)
+    np.testing.assert_allclose(annotator.boxes(), BLOCKS, atol=1e-6)  # the model's, as ever
+    assert annotator.corners_seen() == [True] * 4
     # The first box becomes a polygon of three corners, closed by a click on the first.
-    desk.click(180, 125)
-    desk.page.keyboard.press("Backspace")
-    desk.wait_for(boxes=1)
-    desk.choose("1")
+    annotator.click(180, 125)
+    annotator.page.keyboard.press("Backspace")
+    annotator.wait_for(boxes=1)
+    annotator.choose("1")
     for number, corner in enumerate(POLYGON, start=1):
-        desk.click_until(*corner, f"polygon?.points.length === {number}")
-    desk.click_until(*POLYGON[0], "polygon.closed")
-    desk.page.keyboard.press("Escape")
+        annotator.click_until(*corner, f"polygon?.points.length === {number}")
+    annotator.click_until(*POLYGON[0], "polygon.closed")
+    annotator.page.keyboard.press("Escape")
     # The second class of the brush: one stroke.
-    desk.choose("5")
-    desk.drag((40, 280), (140, 280))
-    desk.wait_for(boxes=3)
-    desk.screenshot(tmp_path / "outlines.png")
-    desk.submit()
+    annotator.choose("5")
+    annotator.drag((40, 280), (140, 280))
+    annotator.wait_for(boxes=3)
+    annotator.screenshot(tmp_path / "outlines.png")
+    annotator.submit()
 
     task = pulled()
     assert task.state is TaskState.LABELLED
@@ -230,7 +235,7 @@ def test_outlines_drawn_in_the_browser_come_back(
 
 
 def test_outlines_of_the_model_are_edited_in_the_browser(
-    label_studio: Running, desk: AnnotationPage, tmp_path: Path
+    label_studio: Running, annotator: AnnotationPage, tmp_path: Path
 ) -> None:
     """A polygon is moved, a hole is cut into a mask, strokes are added: what the page holds comes back.
 
@@ -250,49 +255,49 @@ def test_outlines_of_the_model_are_edited_in_the_browser(
     def pulled(number: int) -> PulledTask:
         return fetch_tasks(connection, project, some, outlined=True)[number]
 
-    desk.page.goto(result.queue_url)
-    desk.open(pulled(0).task_id or 0, boxes=3)
-    assert desk.corners_seen() == [True] * 4
-    polygon, painted, _ = desk.regions()
+    annotator.page.goto(result.queue_url)
+    annotator.open(pulled(0).task_id or 0, boxes=3)
+    assert annotator.corners_seen() == [True] * 4
+    polygon, painted, _ = annotator.regions()
     assert len(polygon["value"]["points"]) <= 40
-    before = desk.painted(painted)
+    before = annotator.painted(painted)
     np.testing.assert_array_equal(before, ring)
     # The polygon is moved by its inside.
-    desk.click(180, 125)
-    desk.drag((180, 125), (220, 145))
-    offset = (np.array(desk.regions()[0]["value"]["points"]) - polygon["value"]["points"]) * SIZE / 100
+    annotator.click(180, 125)
+    annotator.drag((180, 125), (220, 145))
+    offset = (np.array(annotator.regions()[0]["value"]["points"]) - polygon["value"]["points"]) * SIZE / 100
     np.testing.assert_allclose(offset, np.broadcast_to([40, 20], offset.shape), atol=1)
-    desk.page.keyboard.press("Escape")
+    annotator.page.keyboard.press("Escape")
     # A hole in the mask.
-    desk.click(415, 260)
-    desk.tool("e", "eraser")
-    desk.drag((445, 216), (446, 216))
-    holed = desk.painted(desk.regions()[1])
+    annotator.click(415, 260)
+    annotator.tool("e", "eraser")
+    annotator.drag((445, 216), (446, 216))
+    holed = annotator.painted(annotator.regions()[1])
     cut = before & ~holed
     assert not (holed & ~before).any()
     assert cut[216, 445]
     assert np.hypot(*(np.argwhere(cut) - (216, 445)).T).max() < 8
     # A stroke that extends the same mask, and one that is another object.
-    desk.tool("b", "brush-tool")
-    desk.drag((480, 210), (560, 210))
-    desk.page.keyboard.press("Escape")
-    desk.choose("4")
-    desk.drag((500, 60), (580, 100))
-    desk.wait_for(boxes=4)
-    shown = desk.regions()
-    extended, added = desk.painted(shown[1]), desk.painted(shown[3])
+    annotator.tool("b", "brush-tool")
+    annotator.drag((480, 210), (560, 210))
+    annotator.page.keyboard.press("Escape")
+    annotator.choose("4")
+    annotator.drag((500, 60), (580, 100))
+    annotator.wait_for(boxes=4)
+    shown = annotator.regions()
+    extended, added = annotator.painted(shown[1]), annotator.painted(shown[3])
     np.testing.assert_array_equal(extended & (x < 470), holed & (x < 470))
     assert extended[210, 480:560].all()
     assert not extended[216, 445]
     line = np.abs((x - 500) - 2 * (y - 60)) / np.hypot(1, 2)
     assert added[(line < 3) & (x > 500) & (x < 580)].all()
     assert not added[line > 8].any()
-    seen = desk.screenshot(tmp_path / "edited.png")
-    assert _is_green(desk.near(seen, 530, 210))
-    assert not _is_green(desk.near(seen, 445, 216)[24:25])
-    desk.submit()
-    desk.open(pulled(1).task_id or 0, boxes=3)
-    desk.submit()
+    seen = annotator.screenshot(tmp_path / "edited.png")
+    assert _is_green(annotator.near(seen, 530, 210))
+    assert not _is_green(annotator.near(seen, 445, 216)[24:25])
+    annotator.submit()
+    annotator.open(pulled(1).task_id or 0, boxes=3)
+    annotator.submit()
 
     task = pulled(0)
     assert task.edits == Edits(kept=1, moved=1, resized=1, added=1)

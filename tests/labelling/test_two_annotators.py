@@ -77,9 +77,9 @@ def test_both_open_the_same_picture(
     queue: Queue, desks: tuple[AnnotationPage, AnnotationPage], tmp_path: Path
 ) -> None:
     (ada, bob), ids = desks, queue.ids()
-    for desk in desks:
-        desk.page.goto(queue.pushed.queue_url)
-        desk.open(ids[0], boxes=2)
+    for annotator in desks:
+        annotator.page.goto(queue.pushed.queue_url)
+        annotator.open(ids[0], boxes=2)
     ada.click(180, 125)
     ada.drag((180, 125), (340, 325))  # clear of where it was
     hers = ada.boxes()
@@ -101,12 +101,12 @@ def test_both_open_the_same_picture(
     assert len(agreed.boxes) == 1
 
     # Both get the same next image: a skip does not undo the other's submission, in either order.
-    for desk, number in ((ada, 1), (bob, 1)):
-        desk.open(ids[number], boxes=2)
+    for annotator, number in ((ada, 1), (bob, 1)):
+        annotator.open(ids[number], boxes=2)
     bob.screenshot(tmp_path / "both.png")
     assert (ada.skip(), bob.submit()) == (201, 201)
-    for desk in desks:
-        desk.open(ids[2], boxes=2)
+    for annotator in desks:
+        annotator.open(ids[2], boxes=2)
     assert (ada.submit(), bob.skip()) == (201, 201)
     assert [task.state for task in queue.pull()[1:3]] == [TaskState.LABELLED] * 2
     assert [task.annotator for task in queue.pull()[1:3]] == [queue.bob.email, queue.ada.email]
@@ -128,20 +128,20 @@ def test_each_gets_pictures_of_their_own(
 ) -> None:
     """The button of the table: a picture that one has open is not given to the other."""
     ids = queue.ids()
-    for desk in desks:
-        desk.page.goto(queue.pushed.queue_url.removesuffix("&labeling=1"))
-        desk.page.click("text=Label All Tasks")
-        desk.page.wait_for_function("() => window.Htx?.task")
-    for number, desk in enumerate(desks):
-        desk.open(ids[number], boxes=2)
-        desk.screenshot(tmp_path / f"{number}.png")
-    for number, desk in enumerate(desks, start=2):
-        desk.submit()
-        desk.open(ids[number], boxes=2)
-    for desk in desks:
-        desk.submit()
-    for desk in desks:
-        desk.page.wait_for_selector("text=No More Tasks Left in Queue")
+    for annotator in desks:
+        annotator.page.goto(queue.pushed.queue_url.removesuffix("&labeling=1"))
+        annotator.page.click("text=Label All Tasks")
+        annotator.page.wait_for_function("() => window.Htx?.task")
+    for number, annotator in enumerate(desks):
+        annotator.open(ids[number], boxes=2)
+        annotator.screenshot(tmp_path / f"{number}.png")
+    for number, annotator in enumerate(desks, start=2):
+        annotator.submit()
+        annotator.open(ids[number], boxes=2)
+    for annotator in desks:
+        annotator.submit()
+    for annotator in desks:
+        annotator.page.wait_for_selector("text=No More Tasks Left in Queue")
     assert [task.state for task in queue.pull()] == [TaskState.LABELLED] * 4
     assert [task.annotator for task in queue.pull()] == [queue.ada.email, queue.bob.email] * 2
     assert all(len(found) == 1 for found in queue.annotations().values())

@@ -8,7 +8,6 @@ import pytest
 from msgspec import structs
 
 from al_loop.core.console import Silent
-from al_loop.evaluation.model_quality import ModelQuality
 from al_loop.models import evaluation
 from al_loop.models.evaluation import least_scores
 from al_loop.state.model_registry import get_model, register_model
@@ -26,7 +25,7 @@ def known(
     register_model(workspace, "m0", "import", "0" * 64, None, None)
 
     def scores(calibration: Calibration | None, setting: float | str) -> tuple[float, ...]:
-        monkeypatch.setattr(evaluation, "validation_quality", lambda *_: ModelQuality(None, calibration))
+        monkeypatch.setattr(evaluation, "calibration_of", lambda *_: calibration)
         labels = structs.replace(workspace.config.label_studio, min_score=setting)
         here = workspace.with_settings(structs.replace(workspace.config, label_studio=labels))
         return least_scores(here, get_model(here, "m0"), Silent())

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,48 +13,25 @@ import pytest
 from PIL import Image
 from support.report_page import rects, written
 from support.workspace_history import (
+    NASTY,
     add_cycle,
     add_model,
     add_pick,
-    add_pool,
-    add_predictions,
     boxes,
     long_history,
     metrics,
 )
 
-from al_loop.core.errors import DataError
 from al_loop.core.files import write_json
-from al_loop.report import gallery, write_report
+from al_loop.report import gallery
 from al_loop.report.curve import curve_of, draw_curve
 from al_loop.report.gather import gather
 from al_loop.report.pictures import draw_boxes
 from al_loop.state.model_registry import get_model, promote, register_model, rollback, save_metrics
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace, now
-from al_loop.structures.boxes import Boxes
 
 pytestmark = pytest.mark.integration
-
-NASTY = "a<b>&\"'.png"
-
-
-@pytest.fixture
-def ran(workspace: Workspace, tmp_path: Path) -> Workspace:
-    """A workspace after a cycle of three picks: one labelled, one empty, one skipped."""
-    ids = add_pool(workspace, tmp_path / "in", [NASTY, "empty.png", "skipped.png", "rest.png"])
-    add_model(workspace, "m0", metrics(0.2, 0.25, 0.1))
-    promote(workspace, get_model(workspace, "m0"), "the first model, AP 0.200")
-    add_cycle(workspace, 1, reason="AP 0.200 → 0.300: <not> worse")
-    labelled = boxes((100, 50, 300, 150, 0), (400, 200, 500, 390, 1))
-    add_pick(workspace, 1, 0, ids[NASTY], "labelled", labelled, reason="rank 1 & <best>")
-    add_pick(workspace, 1, 1, ids["empty.png"], "empty", Boxes())
-    add_pick(workspace, 1, 2, ids["skipped.png"], "skipped", Boxes())
-    seen = boxes((110, 60, 310, 160, 0, 0.91), (600, 10, 700, 60, 1, 0.3), (5, 5, 20, 20, 1, 0.29))
-    add_predictions(workspace, {ids[NASTY]: seen, ids["empty.png"]: seen, ids["skipped.png"]: boxes()})
-    add_model(workspace, "cycle-1", metrics(0.3, 0.2, 0.4), cycle=1, images=2)
-    promote(workspace, get_model(workspace, "cycle-1"), "AP 0.200 → 0.300: <not> worse")
-    return workspace
 
 
 def test_it_loads_nothing(ran: Workspace) -> None:
@@ -362,45 +336,3 @@ def test_tags_stay_on_the_picture_and_off_each_other() -> None:
         assert item.tag.x + item.tag.width <= 800
         assert item.tag.y + item.tag.height <= 500
     assert drawn[0].tag.shared_area(drawn[1].tag) == 0
-
-
-def test_where_it_is_written(workspace: Workspace, tmp_path: Path) -> None:
-    assert write_report(workspace, tmp_path / "new" / "folder" / "r.html").is_file()
-    (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"r\.html cannot be written .*--out"):
-        write_report(workspace, tmp_path / "file" / "r.html")
-
-
-def test_a_killed_report_leaves_the_old_one(ran: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = written(ran).source
-    add_cycle(ran, 2, None)
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("al_loop.core.files.os.replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            written(ran)
-    assert (ran.root / "report.html").read_text() == before
-    assert "Cycle 2" in written(ran).text
-
-
-def test_the_report_reads_without_writing(ran: Workspace) -> None:
-    before = json.dumps([dict(row) for row in ran.store.rows("SELECT * FROM picks")])
-    written(ran)
-    assert json.dumps([dict(row) for row in ran.store.rows("SELECT * FROM picks")]) == before
-    assert not ran.store.connection.in_transaction
-
-
-def test_writing_needs_no_torch_and_importing_no_matplotlib(ran: Workspace) -> None:
-    code = (
-        "import sys; from pathlib import Path; from al_loop.report import write_report;"
-        "assert not {'matplotlib', 'jinja2', 'torch'} & sys.modules.keys();"
-        "from al_loop.state.workspace import open_workspace;"
-        f"write_report(open_workspace(Path({str(ran.root)!r})), Path({str(ran.root / 'other.html')!r}));"
-        "assert 'torch' not in sys.modules; assert 'matplotlib.pyplot' not in sys.modules;"
-        "assert not [name for name in sys.modules if name.startswith('al_loop.detector')]"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert (ran.root / "other.html").is_file()

@@ -1,4 +1,4 @@
-"""An annotator's desk: the labelling page in Chromium, driven by Playwright, as a person sees and uses it."""
+"""The labelling page in Chromium, driven by Playwright, as a person sees and uses it."""
 
 from __future__ import annotations
 

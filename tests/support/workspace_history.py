@@ -27,6 +27,10 @@ def metrics(ap: float, bolt: float | None = None, nut: float | None = None) -> M
     return Metrics(ap, min(1.0, ap * 1.5), ap, {"bolt": ap if bolt is None else bolt, "nut": nut}, 4, 8)
 
 
+#: Name of a file that HTML would read as a tag.
+NASTY = "a<b>&\"'.png"
+
+
 def add_pool(
     workspace: Workspace, folder: Path, names: list[str], size: tuple[int, int] = SIZE
 ) -> dict[str, str]:

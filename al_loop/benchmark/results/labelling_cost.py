@@ -14,8 +14,6 @@ from al_loop.state.workspace import Workspace
 IMAGE_S, BOX_S = 10.0, 7.0
 #: Least number of measured images to fit the model to.
 MIN_MEASURED = 20
-#: A task that was open for more than this many medians is not counted.
-_LEFT_OPEN = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,6 @@ class LabellingCost:
 def labelling_cost(home: Workspace, image_s: float | None, box_s: float | None) -> LabellingCost:
     """Return the labelling cost in a workspace; image_s, box_s: in place of the fitted numbers."""
     rows = timed_labels(home.store)
-    seconds = np.array([row.lead_time_s for row in rows], dtype=np.float64)
-    longest = _LEFT_OPEN * float(np.median(seconds)) if len(seconds) else 0.0
-    rows = [row for row in rows if row.lead_time_s <= longest]
     measured = {row.image_id: row.lead_time_s for row in rows}
     model, fitted_to = (IMAGE_S, BOX_S), 0
     if len(rows) >= MIN_MEASURED and image_s is None and box_s is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from al_loop.state.database.store import Store
 from al_loop.structures.metrics import VALIDATION
@@ -16,6 +17,8 @@ _IN_SET = "FROM sets s JOIN labels l ON l.image_id = s.image_id"
 _REGIONS = "LEFT JOIN ignore_regions r ON r.image_id = l.image_id"
 #: The columns of a `LabelledRow` except outlines, of images i, labels l and ignore regions r.
 LABELLED = "i.id, i.file, i.stored_sha256, i.width, i.height, l.boxes, r.boxes AS ignored"
+#: A task that was open for more than this many medians does not count.
+_LEFT_OPEN = 10.0
 _RESTORABLE = "EXISTS (SELECT 1 FROM label_history h WHERE h.image_id = {}) AS replaced"
 
 
@@ -202,12 +205,17 @@ def label_cost(store: Store, cycle: int | None = None, *, until: int | None = No
 
 
 def timed_labels(store: Store) -> list[TimedLabel]:
-    """Return the labels with a known time, without skipped ones, by image."""
-    return store.all(
+    """Return the labels with a known time, without skipped ones, by image.
+
+    Without tasks that were open for more than _LEFT_OPEN medians: nobody worked on them all the time.
+    """
+    rows = store.all(
         TimedLabel,
         "SELECT image_id, lead_time_s, json_array_length(boxes) AS boxes FROM labels "
         "WHERE lead_time_s > 0 AND status != 'skipped' ORDER BY image_id",
     )
+    longest = _LEFT_OPEN * median(row.lead_time_s for row in rows) if rows else 0.0
+    return [row for row in rows if row.lead_time_s <= longest]
 
 
 def stream_labels(store: Store) -> Iterator[CheckedLabel]:

@@ -142,14 +142,14 @@ def test_annotators_see_the_images(
     caplog.set_level("INFO", "werkzeug")
     caplog.clear()  # of earlier requests
     with chromium() as browser:
-        desk = AnnotationPage.log_in(browser, plant.info.url, plant.info.email, plant.info.password)
-        desk.page.goto(queue)
-        desk.open(task.task_id or 0, boxes=2)
-        assert desk.size == SIZE
-        np.testing.assert_allclose(desk.boxes(), BLOCKS, atol=1e-6)
-        seen = desk.screenshot(tmp_path / "bucket.png")
-        assert desk.near(seen, 180, 125)[:, :2].min() > 130  # a yellow block, and not an empty page
-        desk.submit()
+        annotator = AnnotationPage.log_in(browser, plant.info.url, plant.info.email, plant.info.password)
+        annotator.page.goto(queue)
+        annotator.open(task.task_id or 0, boxes=2)
+        assert annotator.size == SIZE
+        np.testing.assert_allclose(annotator.boxes(), BLOCKS, atol=1e-6)
+        seen = annotator.screenshot(tmp_path / "bucket.png")
+        assert annotator.near(seen, 180, 125)[:, :2].min() > 130  # a yellow block, and not an empty page
+        annotator.submit()
     asked = [line for line in caplog.messages if "GET /" in line]
     assert asked
     assert all(f"GET /{images.bucket}/" in line and "X-Amz-Signature" in line for line in asked)

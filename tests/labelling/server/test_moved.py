@@ -149,16 +149,16 @@ def test_classes_that_look_like_templates_in_the_browser(label_studio: Running, 
         return fetch_tasks(connection, project, some, classes=NAMES)[0]
 
     with chromium() as browser:
-        desk = AnnotationPage.log_in(
+        annotator = AnnotationPage.log_in(
             browser, label_studio.info.url, label_studio.info.email, label_studio.info.password
         )
-        desk.page.goto(queue)
-        desk.open(pulled().task_id, boxes=2)
-        said = desk.page.inner_text("body").replace("\N{WORD JOINER}", "")
+        annotator.page.goto(queue)
+        annotator.open(pulled().task_id, boxes=2)
+        said = annotator.page.inner_text("body").replace("\N{WORD JOINER}", "")
         assert [name for name in NAMES if name not in said] == []
-        desk.page.keyboard.press("1")  # "$price"
-        desk.drag((20, 300), (120, 380))
-        desk.wait_for(boxes=3)
-        desk.submit()
+        annotator.page.keyboard.press("1")  # "$price"
+        annotator.drag((20, 300), (120, 380))
+        annotator.wait_for(boxes=3)
+        annotator.submit()
     # The model's two as they were, and the new one.
     assert pulled().boxes.labels.tolist() == [0, 1, 0]
