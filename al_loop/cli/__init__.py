@@ -16,6 +16,7 @@ from al_loop.cli.benchmark import benchmark, corrupt
 from al_loop.cli.cycle import cycle, report, reproduce, score, status, verify
 from al_loop.cli.doctor import doctor
 from al_loop.cli.label_studio import label_studio
+from al_loop.cli.labels import labels
 from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
 from al_loop.cli.parameters import FOLDER
@@ -33,8 +34,8 @@ _SYSTEM_ERRORS = _DISK_FULL | {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG
 }  # fmt: skip
 _COMMANDS = (
-    init, pool, render, pretrain, models, gc, label_studio, score, cycle, status, doctor, report, rollback,
-    verify, reproduce, monitor, benchmark, corrupt,
+    init, pool, labels, render, pretrain, models, gc, label_studio, score, cycle, status, doctor, report,
+    rollback, verify, reproduce, monitor, benchmark, corrupt,
 )  # fmt: skip
 
 

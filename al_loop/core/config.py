@@ -253,6 +253,7 @@ class LabelStudioConfig(Section, frozen=True):
     # Boxes below it are not shown to annotators. "auto": by class, those that cost more time than they save.
     min_score: types.Fraction | Literal["auto"] = "auto"
     blind_fraction: types.Fraction = 0.1  # share of the tasks without boxes, to see what these save
+    review_fraction: types.Fraction = 0.1  # share of k that is sent back: labels that the model contradicts
     outlines: Literal["auto", "polygon", "brush"] = "auto"  # in which form the model's outlines are shown
     # Whose boxes count if several people have labelled an image; users: their e-mails, in order of priority.
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"

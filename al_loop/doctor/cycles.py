@@ -25,7 +25,7 @@ _CONTINUE = "al-loop cycle"
 _ABANDON = "al-loop cycle --abandon"
 _REFREEZE = "al-loop cycle --refreeze"
 #: Stages with a folder in the cycle, in order; the training has models/cycle-N.
-_STAGES = ("score", "select", "push", "pull")
+_STAGES = ("score", "select", "push", "pull", "review")
 #: Check, problem and mend of a finding about a cycle.
 _Problems = Iterator[tuple[str, str, str]]
 

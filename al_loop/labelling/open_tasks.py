@@ -12,7 +12,7 @@ from al_loop.images.repository import images_by_id
 from al_loop.labelling.backend import server_name
 from al_loop.labelling.client.task import OutgoingTask
 from al_loop.labelling.server.server_state import status as server_status
-from al_loop.labelling.tasks.push import queue_url
+from al_loop.labelling.tasks.push import queue_url, tab_url
 from al_loop.state.database.facts import first_fact, read_fact
 from al_loop.state.database.pick_table import open_picks, picks_of
 from al_loop.state.workspace import Workspace
@@ -66,6 +66,14 @@ def queue_address(workspace: Workspace, pushed: Mapping[str, Any]) -> str | None
         return pushed.get("queue_url")
     url = server_status(workspace.server_home).url
     return None if url is None else queue_url(url, project, view)
+
+
+def tab_address(workspace: Workspace, review: Mapping[str, Any]) -> str | None:
+    """Return the address of the tab of a review; None if the embedded server is stopped."""
+    if review["server"] != "embedded":
+        return str(review["url"])
+    url = server_status(workspace.server_home).url
+    return None if url is None else tab_url(url, review["project_id"], review["view_id"])
 
 
 def open_tasks(workspace: Workspace, cycle: int) -> list[OutgoingTask]:

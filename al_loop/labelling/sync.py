@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,10 +24,12 @@ from al_loop.labelling.open_tasks import (
     project_fact,
     task_key,
 )
+from al_loop.labelling.tasks import review
 from al_loop.labelling.tasks.agreement import Policy
 from al_loop.labelling.tasks.project import ensure_project
 from al_loop.labelling.tasks.pull import LabelRules, changed_since, pull
 from al_loop.labelling.tasks.push import Batch, push
+from al_loop.labelling.tasks.review import Review
 from al_loop.state.database import label_table, pick_table
 from al_loop.state.database.facts import forget_facts, read_fact, write_fact
 from al_loop.state.database.pick_table import ExpectedPick
@@ -174,6 +176,22 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
         with suppress(LabelStudioError), connection.open() as api:
             serving.publish(api, project_id, open_tasks(workspace, cycle))
     return _pull_batch(workspace, cycle, connection, project_id)
+
+
+def send_back(workspace: Workspace, cycle: int, project_id: int, reasons: Mapping[str, str]) -> Review:
+    """Make a tab of answered images of a cycle. reasons: by image, the line that people see above it."""
+    keys = {row.image_id: row.task_key for row in pick_table.expected_picks(workspace.store, cycle)}
+    lines = {keys[image]: reason for image, reason in reasons.items() if image in keys}
+    batch, connection = batch_name(workspace, cycle), connect(workspace)[0]
+    return review.send_back(connection, project_id, batch, lines, f"Cycle {cycle}: check again")
+
+
+def pages_of(workspace: Workspace, keys: Sequence[str]) -> dict[str, str]:
+    """Return the addresses of tasks in the current project, by key."""
+    project_id = known_project(workspace)
+    if project_id is None or not keys:
+        return {}
+    return review.task_pages(connect(workspace)[0], project_id, keys)
 
 
 def last_pull(workspace: Workspace, cycle: int, server: str, project_id: int) -> list[str]:

@@ -10,6 +10,7 @@ from al_loop.loop.cycle_record import begin_cycle, open_cycle
 from al_loop.loop.label_stages import pull_stage, push_stage
 from al_loop.loop.manifest import complete_manifests, write_manifest
 from al_loop.loop.recovery import with_recovery_hint
+from al_loop.loop.review_stage import review_stage
 from al_loop.loop.selection_stages import score_stage, select_stage
 from al_loop.loop.train_stages import decide, evaluate, settings_of, train_stage
 from al_loop.models import model_training
@@ -48,6 +49,7 @@ def run_cycle(
         picks = select_stage(workspace, cycle, rescored, reporter)
         pushed = push_stage(workspace, cycle, picks, rescored, reporter)
         labels = pull_stage(workspace, cycle, pushed, reporter, incomplete=incomplete)
+        review_stage(workspace, cycle, pushed, reporter)
         candidate = train_stage(workspace, cycle, labels, reporter)
         comparison = evaluate(workspace, candidate, reporter)
         reason = decide(workspace, cycle, candidate, comparison, reporter)

@@ -159,7 +159,7 @@ def _check_stages(workspace: Workspace, number: int) -> Iterator[Finding]:
     expected = output_of_cycle(workspace, number, "select").get("picks_sha256")
     if expected is not None:
         yield _compare_file("the file of the picks", folder / "select" / PICKS, expected)
-    places = {name: folder / name for name in ("score", "select", "push", "pull")}
+    places = {name: folder / name for name in ("score", "select", "push", "pull", "review")}
     places["train"] = workspace.model_dir(f"cycle-{number}")
     for name, place in places.items():
         if place.is_dir() and not is_sealed(store, f"cycle-{number}", name, place):

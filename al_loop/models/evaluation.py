@@ -21,7 +21,7 @@ from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import VALIDATION, Metrics, metrics_to_plain
 from al_loop.structures.predictions import ScoredImages
-from strategies import Prices, Strategy
+from strategies import Calibration, Prices, Strategy
 
 if TYPE_CHECKING:
     from al_loop.evaluation.bootstrap import Comparison
@@ -141,11 +141,15 @@ def least_scores(workspace: Workspace, model: Model, reporter: Reporter) -> tupl
     it costs, by the chance that it is right, on the validation set. `usual_min_score` if that is not known.
     """
     settings, classes = workspace.config.label_studio, len(workspace.config.classes)
-    if settings.min_score == "auto":
-        calibration = calibration_of(*_on_validation(workspace, model, reporter), workspace.config.classes)
-        if calibration is not None and calibration.is_useful:
-            return calibration.least_scores(Prices().least_chance)
+    if settings.min_score == "auto" and (calibration := box_calibration(workspace, model, reporter)):
+        return calibration.least_scores(Prices().least_chance)
     return (settings.usual_min_score,) * classes
+
+
+def box_calibration(workspace: Workspace, model: Model, reporter: Reporter) -> Calibration | None:
+    """Return how well the boxes of a model are calibrated on the validation set. None if unknown or bad."""
+    found = calibration_of(*_on_validation(workspace, model, reporter), workspace.config.classes)
+    return found if found is not None and found.is_useful else None
 
 
 def predictions_dir(settings: Config, model: Model) -> Path:

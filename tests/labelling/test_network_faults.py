@@ -85,7 +85,8 @@ def test_a_fault_at_any_request_of_a_push(
     assert all(versions == ["m1"] for _, _, versions in found["tasks"])
     assert (found["model_version"], found["storages"]) == ("m1", 1)
     with label_studio.info.connection.open() as api:
-        batches = [push_module._batch_of_view(view) for view in api.views(project)]
+        field = "filter:tasks:data.al_batch"
+        batches = [push_module._condition_of_view(view, field) for view in api.views(project)]
     assert sorted(filter(None, batches)) == sorted({"probe", *(f"c{at}" for at in range(count))})
 
 

@@ -10,6 +10,8 @@ from al_loop.structures.boxes import Boxes
 
 #: Field of a task's data that marks it as shown without the model's boxes.
 BLIND = "al_blind"
+#: Field of a task's data that marks it as sent back: the name of its batch.
+REVIEW = "al_review"
 
 
 class TaskState(StrEnum):

@@ -73,6 +73,21 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports on which a process, or one that it has started, listens."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return {
+            connection.laddr.port
+            for each in (process, *process.children(recursive=True))
+            for connection in each.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    return set()
+
+
 def find(marker: str) -> int | None:
     """Return the pid of a process that has `marker` in its command line; None if there is none."""
     import psutil

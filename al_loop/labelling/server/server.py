@@ -140,11 +140,26 @@ def _ensure_running(
         port = _choose_port(wanted_port, port)
         pid = _spawn(home, environment, credentials, document_root, port)
         server_state.write_state(home, pid, port)
+        if wanted_port is None and _has_lost_port(home, pid, port):
+            _end(pid, server_state.command_marker(home))
+            port = _choose_port(None, None)
+            pid = _spawn(home, environment, credentials, document_root, port)
+            server_state.write_state(home, pid, port)
     info = _server_info(home, server_state.server_url(port), pid)
     _wait_until_ready(home, info, port)
     (home / "data" / "unfinished").unlink(missing_ok=True)
     update_storages(home / "data", info.connection, document_root)
     return info
+
+
+def _has_lost_port(home: Path, pid: int, port: int) -> bool:
+    """Wait until a server listens. Return whether another program took the port just before it.
+
+    Label Studio then listens on the next port.
+    """
+    process.wait_until(lambda: process.listening_ports(pid) or not is_ours(pid, home), _READY_TIMEOUT_S, 0.2)
+    ports = process.listening_ports(pid)
+    return bool(ports) and port not in ports
 
 
 def _end_stale_server(pid: int | None, port: int | None) -> bool:

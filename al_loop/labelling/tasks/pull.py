@@ -49,7 +49,7 @@ def pull(
     with connection.open() as api:
         api.project(project_id)  # a deleted project must not look like a batch of deleted tasks
         tasks = group_by_key(api.tasks(project_id, batch_filter(batch), whole=True))
-        tasks |= _tasks_with_keys(
+        tasks |= tasks_with_keys(
             api, project_id, [want.task_key for want in expected if want.task_key not in tasks]
         )
         users = api.users() if tasks else {}
@@ -57,7 +57,7 @@ def pull(
     return [reader.read(want, tasks.get(want.task_key, [])) for want in expected]
 
 
-def _tasks_with_keys(api: Api, project_id: int, keys: Sequence[str]) -> dict[str, list[Json]]:
+def tasks_with_keys(api: Api, project_id: int, keys: Sequence[str]) -> dict[str, list[Json]]:
     """Return tasks of any batch by their keys: a task that is missing from a list need not be deleted."""
     groups: dict[str, list[Json]] = {}
     for start in range(0, len(keys), _KEYS_PER_REQUEST):

@@ -15,7 +15,7 @@ from al_loop.labelling.client.client import Api, Connection, all_of, condition
 from al_loop.labelling.client.failures import NotFoundError, ServerFaultError, UnreachableError
 from al_loop.labelling.client.image_serving import ImageServing
 from al_loop.labelling.client.responses import Json
-from al_loop.labelling.client.task import BLIND, OutgoingTask, PushResult
+from al_loop.labelling.client.task import BLIND, REVIEW, OutgoingTask, PushResult
 from al_loop.labelling.tasks.convert import to_prediction
 from al_loop.labelling.tasks.outlines import Form
 from al_loop.labelling.tasks.project import check_labels
@@ -33,6 +33,7 @@ _HIDDEN = [
     "tasks:storage_filename", "tasks:created_at", "tasks:updated_at", "tasks:updated_by",
     "tasks:avg_lead_time", "tasks:draft_exists", "tasks:data.al_key", "tasks:data.al_batch",
     "tasks:data.image_id", "tasks:data.width", "tasks:data.height", f"tasks:data.{BLIND}",
+    f"tasks:data.{REVIEW}",
 ]  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def push(
         if ordered:
             # Only predictions of the project's model version are shown. Importing sets it only once.
             api.update_project(project_id, model_version=batch.model_version)
-        view_id = ensure_view(api, project_id, batch.name, batch.title or batch.name)
+        view_id = ensure_view(api, project_id, batch_filter(batch.name), batch.title or batch.name)
         return PushResult(
             created=len(missing),
             already_there=len(ordered) - len(missing),
@@ -137,8 +138,16 @@ def group_by_key(tasks: Iterable[Json]) -> dict[str, list[Json]]:
 
 
 def queue_url(server: str, project_id: int, view_id: int) -> str:
-    """Return the address of the page where people label the tasks of a view one after the other."""
-    return f"{server}/projects/{project_id}/data?tab={view_id}&labeling=1"
+    """Return the address of the page where people label the tasks of a view one after the other.
+
+    It passes over finished tasks.
+    """
+    return f"{tab_url(server, project_id, view_id)}&labeling=1"
+
+
+def tab_url(server: str, project_id: int, view_id: int) -> str:
+    """Return the address of the page that lists the tasks of a view."""
+    return f"{server}/projects/{project_id}/data?tab={view_id}"
 
 
 def batch_filter(batch: str) -> Json:
@@ -146,10 +155,13 @@ def batch_filter(batch: str) -> Json:
     return condition("data.al_batch", "equal", "String", batch)
 
 
-def ensure_view(api: Api, project_id: int, batch: str, title: str) -> int:
-    """Return the id of the tab that shows a batch by rank; create it if it is missing."""
+def ensure_view(api: Api, project_id: int, shown: Json, title: str) -> int:
+    """Return the id of the tab of some tasks, ordered by rank; create it if it is missing.
+
+    shown: condition that selects the tasks.
+    """
     for view in api.views(project_id):
-        if _batch_of_view(view) == batch:
+        if _condition_of_view(view, shown["filter"]) == shown["value"]:
             return int(view["id"])
     return api.create_view(
         project_id,
@@ -157,7 +169,7 @@ def ensure_view(api: Api, project_id: int, batch: str, title: str) -> int:
             "title": title,
             "type": "list",
             "target": "tasks",
-            "filters": all_of(batch_filter(batch)),
+            "filters": all_of(shown),
             "ordering": ["tasks:data.al_rank"],
             "columnsDisplayType": {"tasks:data.al_rank": "Number", "tasks:data.image": "Image"},
             "hiddenColumns": {"explore": _HIDDEN, "labeling": _HIDDEN},
@@ -165,10 +177,10 @@ def ensure_view(api: Api, project_id: int, batch: str, title: str) -> int:
     )
 
 
-def _batch_of_view(view: Json) -> str | None:
-    """Return the batch that a tab shows; None for a tab that people created."""
+def _condition_of_view(view: Json, field: str) -> str | None:
+    """Return the value that a tab's only condition asks of a field; None for a tab that people created."""
     items = ((view.get("data") or {}).get("filters") or {}).get("items") or []
-    ours = [item for item in items if item.get("filter") == "filter:tasks:data.al_batch"]
+    ours = [item for item in items if item.get("filter") == field]
     return ours[0].get("value") if len(items) == len(ours) == 1 else None
 
 

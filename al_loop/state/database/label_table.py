@@ -173,6 +173,11 @@ def drawn_boxes(store: Store) -> dict[str, str]:
     return dict(store.pairs(f"SELECT l.image_id, l.boxes {_POOL} AND {_DRAWN}"))
 
 
+def drawn_in_cycle(store: Store, cycle: int) -> set[str]:
+    """Return the images of the pool with labels to train on that a cycle asked for."""
+    return set(store.column(f"SELECT l.image_id {_POOL} AND {_DRAWN} AND l.cycle = ?", cycle))
+
+
 def status_counts(store: Store) -> dict[str, int]:
     """Return the number of images of the pool by the status of their label."""
     return dict(store.pairs(f"SELECT l.status, count(*) {_POOL} GROUP BY 1"))

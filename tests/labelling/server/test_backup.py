@@ -22,7 +22,7 @@ from al_loop.labelling.server.backup import back_up, restore
 from al_loop.labelling.server.environment import VERSION
 from al_loop.labelling.server.users import add_user
 from al_loop.labelling.tasks.project import ensure_project
-from al_loop.labelling.tasks.push import ensure_view
+from al_loop.labelling.tasks.push import batch_filter, ensure_view
 
 pytestmark = pytest.mark.server
 
@@ -138,7 +138,7 @@ def test_an_annotator_can_log_in_and_label(label_studio: Running) -> None:
     project = ensure_project(info.connection, "for ada", CLASSES)
     person = SimulatedAnnotator(info.url, "ada@example.org", password)
     with info.connection.open() as api:
-        view = ensure_view(api, project, "c1", "Cycle 1")
+        view = ensure_view(api, project, batch_filter("c1"), "Cycle 1")
         assert "ada@example.org" in api.users().values()
     assert person.annotate(project, view, lambda _: None, classes=CLASSES).tasks == 0
     with pytest.raises(LabelStudioError, match=r"does not accept ada@example\.org \(.*already exists"):

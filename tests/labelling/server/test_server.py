@@ -120,6 +120,19 @@ def test_a_busy_port_is_refused(home: Path) -> None:
     assert not server_state.status(home).running
 
 
+def test_a_port_that_is_taken_before_the_server_takes_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = server._choose_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        chosen = iter([port])
+        monkeypatch.setattr(server, "_choose_port", lambda *last: next(chosen, None) or choose(*last))
+        info = server.start(home)
+        assert info.url != f"http://127.0.0.1:{port}"
+        assert version_of(info.connection) == "1.23.2"
+
+
 def test_the_folder_with_the_secrets_is_never_served(home: Path) -> None:
     with pytest.raises(LabelStudioError, match="contains secrets of the server"):
         server.start(home, document_root=home.parent)

@@ -1,0 +1,79 @@
+"""Stage of a cycle that sends labels back to people which the model contradicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from al_loop.core.console import Reporter
+from al_loop.core.errors import LabelStudioError, WorkspaceError
+from al_loop.evaluation.label_doubts import Doubt
+from al_loop.labelling import sync
+from al_loop.labelling.open_tasks import tab_address
+from al_loop.loop.cycle_record import Cycle
+from al_loop.loop.label_check import doubts_of, in_words, labels_of_cycle
+from al_loop.loop.selection_stages import stage_of
+from al_loop.state.database.cycle_table import read_cycle
+from al_loop.state.model_registry import INITIAL
+from al_loop.state.stages import Output, run_stage
+from al_loop.state.workspace import Workspace
+
+#: Least loss of a label that is sent back: the model's box is right with a chance of 0.63 or more.
+_LEAST_LOSS = 1.0
+_MAX_REASONS = 3  # in the line above an image
+
+
+def review_stage(workspace: Workspace, cycle: Cycle, pushed: Output, reporter: Reporter) -> None:
+    """Make a tab of the labels of the cycle that the model contradicts most, at most a share of k images.
+
+    The cycle goes on without an answer: the next one pulls what people correct.
+    """
+    fraction = workspace.config.label_studio.review_fraction
+    if cycle.model.origin == INITIAL or not fraction:
+        return
+
+    def work(_: Path) -> Output:
+        reasons = _reasons(workspace, cycle, fraction, reporter)
+        if not reasons:
+            return {"tasks": 0}
+        try:
+            done = sync.send_back(workspace, cycle.number, pushed["project_id"], reasons)
+        except LabelStudioError as error:
+            reporter.line(f"  review: left out: {error}")
+            return {"tasks": 0}
+        server = {name: pushed[name] for name in ("server", "project_id")}
+        return {**server, "tasks": done.tasks, "view_id": done.view_id, "url": done.url}
+
+    done = run_stage(workspace.store, stage_of(workspace, cycle, "review"), work)
+    if done["tasks"]:
+        address = tab_address(workspace, done) or "the embedded server"
+        reporter.line(
+            f"  review: the model contradicts {done['tasks']} labels: al-loop labels check → {address}"
+        )
+
+
+def _reasons(workspace: Workspace, cycle: Cycle, fraction: float, reporter: Reporter) -> dict[str, str]:
+    """Return why each image is sent back, by image, the most doubtful first."""
+    row, labelled = read_cycle(workspace.store, cycle.number), labels_of_cycle(workspace, cycle.number)
+    if row is None or not labelled:
+        return {}
+    try:
+        doubts = doubts_of(workspace, row, labelled, reporter)
+    except WorkspaceError as error:
+        reporter.line(f"  review: left out: {error}")
+        return {}
+    return most_doubtful(doubts, math.ceil(fraction * cycle.k), workspace.config.classes)
+
+
+def most_doubtful(doubts: Sequence[Doubt], most: int, classes: Sequence[str]) -> dict[str, str]:
+    """Return the reasons to look again at an image, of the images with the largest losses, by image.
+
+    doubts: largest loss first.
+    most: number of images.
+    """
+    found: dict[str, list[str]] = {}
+    for doubt in doubts:
+        if doubt.loss >= _LEAST_LOSS and (doubt.image.id in found or len(found) < most):
+            found.setdefault(doubt.image.id, []).append(in_words(doubt, classes))
+    return {image: "Please check: " + "; ".join(lines[:_MAX_REASONS]) for image, lines in found.items()}

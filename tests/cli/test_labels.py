@@ -1,0 +1,68 @@
+"""al-loop labels, as a user types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from al_loop.core.errors import LabelStudioError
+from al_loop.evaluation.label_doubts import Doubt, Kind
+from al_loop.loop import label_check
+from al_loop.loop.label_check import LabelCheck
+from al_loop.state.workspace import Workspace
+from al_loop.structures.images import ImageFile
+
+
+def doubt(image: str, loss: float) -> Doubt:
+    return Doubt(
+        ImageFile(image, Path("a.png"), 96, 64), Kind.MISSING, loss, np.array([1, 2, 9, 9]), None, 1, 0.9
+    )
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    doubts = [(2, doubt("a" * 64, 2.0)), (0, doubt("b" * 64, 1.5)), (2, doubt("a" * 64, 1.0))]
+    sources = {"a" * 64: "one.png", "b" * 64: "t\x1bwo.png"}
+    check = LabelCheck(doubts, 12, sources, ["cycle 1: 5 labels are not checked: no scores"])
+    monkeypatch.setattr(label_check, "check_labels", lambda *_: check)
+
+
+def test_doubts_are_listed_with_the_addresses_of_their_tasks(
+    run: Any, filled: Workspace, found: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {"a" * 64: "http://127.0.0.1:1/data?task=7"}
+    monkeypatch.setattr(label_check, "task_addresses", lambda *_: pages)
+    code, out, _ = run("-w", filled.root, "labels", "check", "--limit", 2)
+    assert code == 0
+    assert out.splitlines() == [
+        "  1  aaaaaaaaaaaa  one.png  cycle 2: no box at the top left (5, 6): the model sees nut (90 %)",
+        "     http://127.0.0.1:1/data?task=7",
+        "  2  bbbbbbbbbbbb  t\\x1bwo.png  validation set: no box at the top left (5, 6): the model sees nut (90 %)",
+        "2 of 3 doubts, on 2 of 12 images",
+        "note: cycle 1: 5 labels are not checked: no scores",
+    ]
+
+
+def test_without_a_server_there_are_no_addresses(
+    run: Any, filled: Workspace, found: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> dict[str, str]:
+        raise LabelStudioError("the Label Studio server does not run")
+
+    monkeypatch.setattr(label_check, "task_addresses", stopped)
+    code, out, _ = run("-w", filled.root, "labels", "check", "--limit", 0)
+    assert code == 0
+    assert out.count("top left") == 3
+    assert "data?task" not in out
+    assert "note: without the addresses of the tasks: the Label Studio server does not run" in out
+
+
+def test_nothing_to_check(run: Any, filled: Workspace) -> None:
+    code, out, _ = run("-w", filled.root, "labels", "check")
+    assert (code, out) == (0, "0 of 0 doubts, on 0 of 0 images\n")
+    code, _, err = run("-w", filled.root, "labels", "check", "--cycle", 3)
+    assert code == 1
+    assert "there is no cycle 3. See: al-loop status" in err
