@@ -75,6 +75,7 @@ def test_quiet_then_triggered_as_cron_sees_it(watched: Workspace, tmp_path: Path
     assert "a cycle is due: al-loop cycle" in third.stdout
 
 
+@pytest.mark.slow
 def test_watching_goes_on_until_it_is_stopped(watched: Workspace, tmp_path: Path) -> None:
     put(tmp_path / "incoming" / "a.png", 500)
     process = subprocess.Popen(

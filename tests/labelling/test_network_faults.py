@@ -33,12 +33,10 @@ from al_loop.structures.boxes import Boxes
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_pauses")]
 
-#: A change whose answer is lost, and an answer that is an error. The others take the same ways.
+#: A change whose answer is lost. The others take the same ways.
 FAULTS = (
-    pytest.param(LOST, marks=pytest.mark.slow),
     UNANSWERED,
-    BAD_GATEWAY,
-    pytest.param(UNAVAILABLE, marks=pytest.mark.slow),
+    *(pytest.param(fault, marks=pytest.mark.slow) for fault in (LOST, BAD_GATEWAY, UNAVAILABLE)),
 )
 
 
@@ -156,6 +154,7 @@ def test_our_process_is_killed_at_any_request(
     assert (found["model_version"], found["storages"], len(found["views"])) == ("m1", 1, count + 1)
 
 
+@pytest.mark.slow
 def test_answers_that_come_too_late(
     label_studio: Running, project: int, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def desks(queue: Queue) -> Iterator[tuple[AnnotationPage, AnnotationPage]]:
         yield ada, bob
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_both_open_the_same_picture(
     queue: Queue, desks: tuple[AnnotationPage, AnnotationPage], tmp_path: Path

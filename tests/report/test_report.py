@@ -317,6 +317,7 @@ def test_older_cycles_and_too_many_pictures_become_tables(
     assert not page.root.all("details", "cycle")[0].all("figure", "card")
 
 
+@pytest.mark.slow
 def test_200_cycles_and_5000_picks_stay_small(workspace: Workspace, tmp_path: Path) -> None:
     long_history(workspace, tmp_path / "in")
     page = written(workspace)

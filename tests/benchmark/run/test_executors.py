@@ -56,6 +56,7 @@ def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MKL_NUM_THREADS" not in os.environ
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_local_cluster_is_closed_to_others_and_its_node_must_see_the_folder(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:

@@ -139,6 +139,7 @@ class NodeKiller:
             next(node for node in self._nodes if f"({node.address})" in slot.name).kill()
 
 
+@pytest.mark.slow
 def test_two_nodes_score_like_this_process_though_one_is_lost_and_a_third_has_no_al_loop(
     home: Workspace,
     alone: ScoredImages,

@@ -64,6 +64,7 @@ def test_a_killed_training_goes_on(
     assert weights == [(0, 0.5), (1, 1.0), (2, 1.5), (2, 1.5), (3, 2.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_a_useless_teacher_does_no_harm(few: Any, sets: Any, config: Any, tmp_path: Path) -> None:
     """Random weights, and no class has a threshold: labelled images alone are learnt."""
