@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from al_loop.cli.classes import parse_classes
-from al_loop.cli.output import say_conversions, say_files, say_lines
+from al_loop.cli.output import say_conversions, say_files
 from al_loop.cli.parameters import (
     EXISTING_FILE,
     FILE,
@@ -18,6 +18,7 @@ from al_loop.cli.parameters import (
     with_locked_workspace,
     with_workspace,
 )
+from al_loop.cli.renamed import RenamingGroup
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError
 from al_loop.core.files import printable
@@ -42,7 +43,7 @@ def init(folder: Path, classes: str) -> None:
     say(f"next: cd {shlex.quote(str(folder))} && al-loop pool add PHOTOS...")
 
 
-@click.group()
+@click.group(cls=RenamingGroup)
 def pool() -> None:
     """Photographs: the pool, its labels, and the validation set."""
 
@@ -78,7 +79,7 @@ def add(workspace: Workspace, photos: tuple[str, ...], decode: bool, healthy: bo
 
 def _say_healthy(report: HealthyReport) -> None:
     """Print which photographs are labelled as empty now, and which are not."""
-    undo = ". Undo: al-loop pool restore-labels --last" if report.labelled else ""
+    undo = ". Undo: al-loop labels restore --last" if report.labelled else ""
     say(f"{report.labelled} labelled as empty, {report.known} were empty already{undo}")
     if report.kept:
         say(f"{len(report.kept)} have another label: kept as they are")
@@ -150,31 +151,9 @@ def _say_labels(report: LabelReport, coco: Path) -> None:
         say(f"{len(report.kept)} have labels that differ: kept as they are. Replace them: --replace")
         say_files("kept", report.kept)
     if report.replaced:
-        say(f"{report.replaced} labels replaced. Undo: al-loop pool restore-labels --last")
+        say(f"{report.replaced} labels replaced. Undo: al-loop labels restore --last")
     if report.problems:
         say(listed(report.problems, coco).rstrip("\n"))
-
-
-@pool.command("restore-labels")
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@click.option("--last", is_flag=True, help="Restore all labels that the last command replaced.")
-@with_workspace
-def restore_labels(workspace: Workspace, images: tuple[str, ...], last: bool) -> None:
-    """Restore the previous label of each IMAGE and its place. Without IMAGE: list replaced labels.
-
-    IMAGE is an id as `pool list` shows it. What this replaces can be restored in turn.
-    """
-    from al_loop.state.database.label_history_table import old_labels, restore
-
-    if not images and not last:
-        found, total = old_labels(workspace.store, _SHOWN)
-        say_lines(map(str, found))
-        say(f"{len(found)} of {total} labels that were replaced")
-        return
-    with workspace.lock():
-        found = restore(workspace.store, images, last=last)
-    say_lines(f"restored: {label}" for label in found[:_SHOWN])
-    say(f"{len(found)} labels restored")
 
 
 @pool.command("repair")

@@ -10,7 +10,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Old command -> its name now.
-RENAMED_COMMANDS = {"shift": "corrupt"}
+RENAMED_COMMANDS = {"shift": "corrupt", "pool restore-labels": "labels restore"}
 
 
 class RenamingGroup(click.Group):
@@ -20,9 +20,10 @@ class RenamingGroup(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first argument names; UsageError for an old name."""
-        if args and args[0] in RENAMED_COMMANDS:
-            new = RENAMED_COMMANDS[args[0]]
-            raise click.UsageError(f"`al-loop {args[0]}` was renamed: type `al-loop {new}`")
+        group = context.command_path.removeprefix(context.find_root().command_path)
+        old = f"{group} {args[0]}".strip() if args else ""
+        if old in RENAMED_COMMANDS:
+            raise click.UsageError(f"`al-loop {old}` was renamed: type `al-loop {RENAMED_COMMANDS[old]}`")
         return super().resolve_command(context, args)
 
 

@@ -15,7 +15,7 @@ from al_loop.state.database import label_table
 from al_loop.state.database.label_table import CheckedLabel
 from al_loop.structures.metrics import VALIDATION
 
-_RESTORE = "al-loop pool restore-labels"
+_RESTORE = "al-loop labels restore"
 _SLACK_PX = 0.01  # corners come from percentages
 _FORMAT = "expected JSON [[x1, y1, x2, y2, class], ...]"
 

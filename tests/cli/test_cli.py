@@ -222,6 +222,10 @@ def test_the_next_command_can_be_typed_as_it_is_printed(run: Any, tmp_path: Path
     ("args", "says"),
     [
         (["shift", "coco.json"], "`al-loop shift` was renamed: type `al-loop corrupt`"),
+        (
+            ["pool", "restore-labels", "--last"],
+            "`al-loop pool restore-labels` was renamed: type `al-loop labels restore`",
+        ),
         (["benchmark", "--anew"], "`--anew` was renamed: use `--from-initial`"),
         (["benchmark", "--ways=joint"], "`--ways` was renamed: use `--schedules`"),
     ],

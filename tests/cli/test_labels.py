@@ -15,6 +15,8 @@ from al_loop.loop.label_check import LabelCheck
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
 
+DOUBT = "no box at the top left (5, 6): the model sees nut (90 %)"
+
 
 def doubt(image: str, loss: float) -> Doubt:
     return Doubt(
@@ -25,7 +27,7 @@ def doubt(image: str, loss: float) -> Doubt:
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     doubts = [(2, doubt("a" * 64, 2.0)), (0, doubt("b" * 64, 1.5)), (2, doubt("a" * 64, 1.0))]
-    sources = {"a" * 64: "one.png", "b" * 64: "t\x1bwo.png"}
+    sources = {"a" * 64: "one.png", "b" * 64: "t\x1bo.png"}
     check = LabelCheck(doubts, 12, sources, ["cycle 1: 5 labels are not checked: no scores"])
     monkeypatch.setattr(label_check, "check_labels", lambda *_: check)
 
@@ -38,9 +40,9 @@ def test_doubts_are_listed_with_the_addresses_of_their_tasks(
     code, out, _ = run("-w", filled.root, "labels", "check", "--limit", 2)
     assert code == 0
     assert out.splitlines() == [
-        "  1  aaaaaaaaaaaa  one.png  cycle 2: no box at the top left (5, 6): the model sees nut (90 %)",
+        f"  1  aaaaaaaaaaaa  one.png  cycle 2: {DOUBT}",
         "     http://127.0.0.1:1/data?task=7",
-        "  2  bbbbbbbbbbbb  t\\x1bwo.png  validation set: no box at the top left (5, 6): the model sees nut (90 %)",
+        f"  2  bbbbbbbbbbbb  t\\x1bo.png  validation set: {DOUBT}",
         "2 of 3 doubts, on 2 of 12 images",
         "note: cycle 1: 5 labels are not checked: no scores",
     ]

@@ -19,7 +19,7 @@ from al_loop.images.validation_sets import add_validation
 from al_loop.state.workspace import Workspace
 
 Run = Callable[..., tuple[int, str, str]]
-UNDO = "Undo: al-loop pool restore-labels --last\n"
+UNDO = "Undo: al-loop labels restore --last\n"
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def test_photographs_that_wait_in_the_pool_are_labelled_and_may_wait_again(
     _, out, _ = run("-w", filled.root, "pool", "add", "--healthy", known)
     assert out.endswith(f"6 labelled as empty, 0 were empty already. {UNDO}")
     assert repository.unlabelled_count(filled) == 0
-    _, out, _ = run("-w", filled.root, "pool", "restore-labels", "--last")
+    _, out, _ = run("-w", filled.root, "labels", "restore", "--last")
     assert out.count("unlabelled, in pool; replaced by pool add --healthy") == 6
     assert repository.unlabelled_count(filled) == 6
     assert repository.labelled(filled) == []
-    run("-w", filled.root, "pool", "restore-labels", "--last")  # what was taken back comes back
+    run("-w", filled.root, "labels", "restore", "--last")  # what was taken back comes back
     assert len(repository.labelled(filled)) == 6
     [first, *_] = repository.labelled(filled)
-    _, out, _ = run("-w", filled.root, "pool", "restore-labels", first.image.id[:12])
+    _, out, _ = run("-w", filled.root, "labels", "restore", first.image.id[:12])
     assert "0 boxes" not in out
     assert len(repository.labelled(filled)) == 5
 

@@ -159,7 +159,7 @@ def test_other_outlines_are_another_label(outlined: Workspace, coco: Path, run: 
     assert "has 2 boxes from plain.json; coco.json has the same boxes with other outlines\n" in out
     assert total_outlines(repository.labelled(outlined)) == 0
     _, out, _ = run("-w", outlined.root, "pool", "add-labelled", coco, "--replace")
-    assert "3 labels replaced. Undo: al-loop pool restore-labels --last" in out
+    assert "3 labels replaced. Undo: al-loop labels restore --last" in out
     assert total_outlines(repository.labelled(outlined)) == 3
     # Corners that differ by rounding are the same.
     near = edited(

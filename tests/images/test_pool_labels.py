@@ -78,9 +78,9 @@ def test_labels_that_differ_are_kept_until_they_are_to_be_replaced(
     assert "has 1 boxes by anna in cycle 2; coco.json has 2 boxes\n" in out
 
     _, out, _ = run("-w", filled.root, "pool", "add-labelled", coco, "--replace")
-    assert "1 labels replaced. Undo: al-loop pool restore-labels --last\n" in out
+    assert "1 labels replaced. Undo: al-loop labels restore --last\n" in out
     assert {len(item.boxes) for item in repository.labelled(filled)} == {2}
-    _, out, _ = run("-w", filled.root, "pool", "restore-labels", "--last")
+    _, out, _ = run("-w", filled.root, "labels", "restore", "--last")
     assert "1 boxes by anna in cycle 2, in pool; replaced by pool add-labelled coco.json --replace" in out
     assert min(len(item.boxes) for item in repository.labelled(filled)) == 1
 

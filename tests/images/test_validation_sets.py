@@ -87,21 +87,21 @@ def test_replaced_labels_come_back_with_their_place(
     before = [state(filled, image) for image in pool[:3]]
     learnt = repository.labels_hash(repository.labelled(filled))
     _, out, _ = run("-w", filled.root, "pool", "add-val", coco, "--replace")
-    assert "2 labels replaced. Undo: al-loop pool restore-labels --last\n" in out
+    assert "2 labels replaced. Undo: al-loop labels restore --last\n" in out
     assert state(filled, pool[0]) == ("empty", [], None, "validation", ["validation"])
     assert repository.labelled(filled) == []
 
-    _, out, _ = run("-w", filled.root, "pool", "restore-labels")
+    _, out, _ = run("-w", filled.root, "labels", "restore")
     assert f"{pool[0][:12]}  " in out
     assert "2 boxes by anna in cycle 1, in pool; replaced by pool add-val some.json --replace\n" in out
     assert out.endswith("3 of 3 labels that were replaced\n")
 
-    _, out, _ = run("-w", filled.root, "pool", "restore-labels", "--last")
+    _, out, _ = run("-w", filled.root, "labels", "restore", "--last")
     assert out.endswith("3 labels restored\n")
     assert [state(filled, image) for image in pool[:3]] == before
     assert repository.labels_hash(repository.labelled(filled)) == learnt
     # A restoration is undone by the next one.
-    run("-w", filled.root, "pool", "restore-labels", pool[0][:12])
+    run("-w", filled.root, "labels", "restore", pool[0][:12])
     assert state(filled, pool[0]) == ("empty", [], None, "validation", ["validation"])
     assert state(filled, pool[1]) == before[1]
 

@@ -101,7 +101,7 @@ def restore(store: Store, names: Sequence[str], *, last: bool = False) -> list[O
     Raises DataError, before any change, for an image without an old label.
     """
     if last == bool(names):
-        raise DataError("expected either images or --last. List the old labels: al-loop pool restore-labels")
+        raise DataError("expected either images or --last. List the old labels: al-loop labels restore")
     # The oldest row of each image in the batch is its label before the command.
     rows = store.all(
         OldLabel,
@@ -111,10 +111,10 @@ def restore(store: Store, names: Sequence[str], *, last: bool = False) -> list[O
     )
     if last and not rows:
         raise DataError(
-            "no command has replaced labels. List labels that pulls replaced: al-loop pool restore-labels"
+            "no command has replaced labels. List labels that pulls replaced: al-loop labels restore"
         )
     rows += [_newest(store, name) for name in dict.fromkeys(names)]
-    with store.transaction(), replacing(store, "pool restore-labels"):
+    with store.transaction(), replacing(store, "labels restore"):
         for row in rows:
             _restore_label(store, row)
     return rows
@@ -131,7 +131,7 @@ def _newest(store: Store, name: str) -> OldLabel:
     row = store.first(OldLabel, newest, images[0])
     if row is None:
         raise DataError(
-            f"image {name} has no old label to restore. List the old labels: al-loop pool restore-labels"
+            f"image {name} has no old label to restore. List the old labels: al-loop labels restore"
         )
     return row
 
