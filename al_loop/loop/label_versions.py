@@ -80,8 +80,8 @@ def read_version(workspace: Workspace, name: str) -> dict[str, Boxes]:
     unknown = sum(item.image_sha256 is None for item in images)
     if unknown:
         raise DataError(
-            f"{file}: {unknown} of {len(images)} images have no image_sha256: expected a file of al-loop pool "
-            "export. Compare files of other tools by adding them: al-loop pool add-labelled"
+            f"{file}: {unknown} of {len(images)} images have no image_sha256: expected a file of al-loop "
+            "pool export. Compare files of other tools by adding them: al-loop pool add-labelled"
         )
     return {item.image_sha256: item.boxes for item in images if item.image_sha256 is not None}
 
