@@ -136,8 +136,9 @@ def main() -> None:
         )
         first = np.mean([hit is not None for hit in hits[:FIRST]])
         print(
-            f"  seed {seed}: {len(errors)} errors, {len(doubts)} doubts; {len(third) / len(errors):.2f} of the errors "
-            f"in the first third ({shares}); {first:.2f} of the first {FIRST} planted"
+            f"  seed {seed}: {len(errors)} errors, {len(doubts)} doubts; "
+            f"{len(third) / len(errors):.2f} of the errors in the first third ({shares}); "
+            f"{first:.2f} of the first {FIRST} planted"
         )
 
 
