@@ -3,13 +3,13 @@
 Higher uncertainty means pick sooner. This package knows no images, files or models.
 """
 
-from strategies.calibrated import Prices
 from strategies.calibration import MIN_AUC, Calibration, Evidence, calibrate
 from strategies.candidates import Candidates, CandidatesError, Detections, largest, without_detections
 from strategies.clusters import select_kmeans
 from strategies.coverage import MIN_COUNT_R2
 from strategies.ids import Ids
 from strategies.objects import distinct
+from strategies.prices import Prices, learn_prices
 from strategies.registry import STRATEGIES, Strategy, select
 from strategies.rows import AnyFloats, Rows, Stacked, Table
 from strategies.scores import entropies, least_confidences, margin_sum, margins, mask_margins
@@ -17,6 +17,6 @@ from strategies.scores import entropies, least_confidences, margin_sum, margins,
 __all__ = [
     "MIN_AUC", "MIN_COUNT_R2", "STRATEGIES", "AnyFloats", "Calibration", "Candidates", "CandidatesError",
     "Detections", "Evidence", "Ids", "Prices", "Rows", "Stacked", "Strategy", "Table", "calibrate",
-    "distinct", "entropies", "largest", "least_confidences", "margin_sum", "margins", "mask_margins",
-    "select", "select_kmeans", "without_detections",
+    "distinct", "entropies", "largest", "learn_prices", "least_confidences", "margin_sum", "margins",
+    "mask_margins", "select", "select_kmeans", "without_detections",
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from strategies.candidates import Candidates, CandidatesError, Detections, large
 from strategies.clusters import clusters_with_labelled, select_typical
 from strategies.coverage import greedy
 from strategies.objects import objects
+from strategies.prices import Prices
 from strategies.rows import FloatArray, IntArray
 
 #: Largest weight of a rare class.
@@ -21,28 +21,12 @@ _RAREST = 3.0
 _POOL, _POOL_PER_K = 2000, 40
 
 
-@dataclass(frozen=True)
-class Prices:
-    """Seconds of annotators: to open an image, and to confirm, delete, and draw a box."""
-
-    image: float = 10.0
-    confirm: float = 2.0
-    delete: float = 2.0
-    draw: float = 7.0
-
-    @property
-    def least_chance(self) -> float:
-        """The chance q from which showing a box saves time: q draw > q confirm + (1 − q) delete."""
-        return self.delete / (self.delete + self.draw - self.confirm)
-
-
 def select_calibrated(
     candidates: Candidates,
     k: int,
     rng: Generator,
     *,
     cost: Literal["minutes", "images"] = "minutes",
-    prices: Prices = Prices(),
     cluster_weight: float = 0.3,
 ) -> IntArray:
     """Pick k images of the largest expected gain for the minutes that people need for them.
@@ -63,11 +47,11 @@ def select_calibrated(
         t_image + Σ_d [q t_confirm + (1 − q) t_delete] + t_draw · E[missed].
 
     cost: "images": all images have the same price.
-    prices: of the actions of annotators.
     cluster_weight: of the clusters; 0 leaves the embeddings out.
     If the AUC of right and wrong boxes is below MIN_AUC, or unknown, the picks are those of `typiclust`.
 
-    Needs `calibration` and `labelled`; without `labelled_classes` no boxes count as labelled.
+    Needs `calibration` and `labelled`, and reads `prices`; without `labelled_classes` no boxes count as
+    labelled.
     Cost: O(b²) for an image of b boxes, O(n) to cut the pool to p = max(2000, 40 k) images, then as
     `coverage`; O(n + p (C + k)) memory.
     Source: calibration: Platt 1999. Class balance and price: Settles, Craven & Friedland 2008, "Active
@@ -79,7 +63,7 @@ def select_calibrated(
     detections = needed(candidates)
     if len(candidates) <= k:
         return candidates.order
-    calibration, used = candidates.calibration, prices if cost == "minutes" else None
+    calibration, used = candidates.calibration, (candidates.prices or Prices()) if cost == "minutes" else None
     if calibration is None or not calibration.is_useful:
         return select_typical(candidates, k, rng)
     top = np.sort(_promising(candidates, calibration, used, max(_POOL, _POOL_PER_K * k)))

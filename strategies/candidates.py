@@ -10,6 +10,7 @@ import numpy as np
 
 from strategies.calibration import Calibration
 from strategies.ids import Ids
+from strategies.prices import Prices
 from strategies.rows import AnyFloats, FloatArray, IntArray, Rows, Table, blocks
 
 
@@ -112,6 +113,7 @@ class Candidates:
     class_quality: (C,) how well each class is learnt, in [0, 1].
     count_r2: share of the variance of object counts that the detector's boxes explain, in [0, 1].
     calibration: the chance that a box of the detector is right.
+    prices: seconds that people need for an image and for a box. None: the usual ones.
     """
 
     ids: Sequence[str]
@@ -124,6 +126,7 @@ class Candidates:
     class_quality: AnyFloats | None = None
     count_r2: float | None = None
     calibration: Calibration | None = None
+    prices: Prices | None = None
     rank: IntArray = field(init=False)
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ class PullResult:
 
     notes: a message for each task that was not taken as it is.
     edits: what people did to the model's boxes, in all finished tasks.
+    actions: by image, how many boxes were confirmed or corrected, deleted, and drawn.
     disagreements: by image, the share of boxes on which several people disagree.
     late: number of labels of earlier cycles that were added or changed since the last pull.
     """
@@ -54,6 +55,7 @@ class PullResult:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     edits: Edits = field(default_factory=Edits)
+    actions: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     disagreements: dict[str, float] = field(default_factory=dict)
     late: int = 0
 
@@ -241,9 +243,18 @@ def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, projec
         counts=dict(Counter(str(task.state) for task in tasks)),
         problems=[f"{task.problem} ({task.url})" for task in refused],
         notes=[f"{task.note} ({task.url})" for task in tasks if task.note],
+        actions={task.image_id: _actions(task) for task in tasks if task.boxes is not None},
         edits=sum((task.edits for task in tasks if task.edits), Edits()),
         disagreements={t.image_id: t.disagreement for t in tasks if t.disagreement is not None},
     )
+
+
+def _actions(task: PulledTask) -> tuple[int, int, int]:
+    """Return how many boxes of an answer were confirmed or corrected, deleted, and drawn."""
+    edits = task.edits
+    if edits is None:  # shown without the model's boxes
+        return 0, 0, len(task.boxes or ())
+    return edits.proposed - edits.deleted, edits.deleted, edits.added
 
 
 def _pull_earlier_cycles(

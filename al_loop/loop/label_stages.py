@@ -19,6 +19,7 @@ from al_loop.labelling.backend import server_name
 from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import LABELS
+from al_loop.loop.measured_prices import measured_prices
 from al_loop.loop.selection_stages import relative, scored_pool, stage_of
 from al_loop.loop.validation_sample import freeze_sample
 from al_loop.models import evaluation
@@ -30,6 +31,7 @@ from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
+from strategies import Prices
 
 _BLIND = 4  # of the streams of random numbers of a cycle
 _MAX_LISTED = 5  # images on which people disagree most
@@ -60,7 +62,8 @@ def push_stage(
         _report_left_out(damaged, reporter)
         intact = [p for p in fresh if p.image_id not in left_out and p.image_id not in damaged]
         scored = scored_pool(workspace, cycle, rescored)
-        least = evaluation.least_scores(workspace, cycle.model, reporter)
+        prices = measured_prices(workspace) or Prices()
+        least = evaluation.least_scores(workspace, cycle.model, reporter, prices)
         drawn = [p for p in intact if p.validation]
         validation = {"validation": _push(workspace, cycle, drawn, scored, least)} if drawn else {}
         others = [p for p in intact if not p.validation]
@@ -167,6 +170,7 @@ def pull_stage(
             "counts": pulled.counts,
             "labels_hash": json_hash(labels),
             "edits": asdict(pulled.edits),
+            "actions": pulled.actions,
             "disagreements": pulled.disagreements,
         }
 

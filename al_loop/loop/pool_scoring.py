@@ -27,7 +27,7 @@ from al_loop.state.model_registry import Model
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import AUGMENTATIONS, ImageFile, LabelledImage
-from strategies import MIN_AUC, MIN_COUNT_R2, STRATEGIES, Calibration, Ids
+from strategies import MIN_AUC, MIN_COUNT_R2, STRATEGIES, Calibration, Ids, Prices
 
 if TYPE_CHECKING:
     from al_loop.detector.inference.scoring import Unreadable
@@ -138,6 +138,7 @@ def score_pool(
 class LabelSummary:
     """The part of the labels that strategies read: the labelled images, and the number of boxes per class.
 
+    prices: what people's answers say of the time that they need. None: the usual prices.
     count_r2, calibration: of the model on the validation set, see `al_loop.evaluation.model_quality`. None if
         the strategy does not read them.
     """
@@ -146,6 +147,7 @@ class LabelSummary:
     boxes: tuple[int, ...]
     count_r2: float | None = None
     calibration: Calibration | None = None
+    prices: Prices | None = None
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> LabelSummary:
@@ -153,7 +155,9 @@ class LabelSummary:
         calibration = stored.get("calibration")
         if calibration is not None:
             calibration = Calibration(**{**calibration, "offsets": tuple(calibration["offsets"])})
-        return cls(tuple(stored["images"]), tuple(stored["boxes"]), stored.get("count_r2"), calibration)
+        prices = None if stored.get("prices") is None else Prices(**stored["prices"])
+        images, boxes = tuple(stored["images"]), tuple(stored["boxes"])
+        return cls(images, boxes, stored.get("count_r2"), calibration, prices)
 
 
 def quality_warning(strategy: str, model_id: str, quality: ModelQuality) -> str | None:
@@ -175,14 +179,17 @@ def quality_warning(strategy: str, model_id: str, quality: ModelQuality) -> str 
 
 
 def summarise_labels(
-    labelled: Sequence[LabelledImage], classes: int, quality: ModelQuality = UNKNOWN
+    labelled: Sequence[LabelledImage],
+    classes: int,
+    quality: ModelQuality = UNKNOWN,
+    prices: Prices | None = None,
 ) -> LabelSummary:
     """Count the labelled boxes of each class."""
     counts = np.zeros(classes, np.int64)
     for item in labelled:
         np.add.at(counts, item.boxes.labels, 1)
     images = tuple(item.image.id for item in labelled)
-    return LabelSummary(images, tuple(counts.tolist()), quality.count_r2, quality.calibration)
+    return LabelSummary(images, tuple(counts.tolist()), quality.count_r2, quality.calibration, prices)
 
 
 def context_for(
@@ -202,4 +209,5 @@ def context_for(
         None if quality is None else np.asarray(quality),
         known.count_r2,
         known.calibration,
+        known.prices,
     )

@@ -20,6 +20,7 @@ from strategies import (
     Candidates,
     Detections,
     Ids,
+    Prices,
     Strategy,
     select_kmeans,
     without_detections,
@@ -40,6 +41,7 @@ class Context:
     class_quality: FloatArray | None = None
     count_r2: float | None = None
     calibration: Calibration | None = None
+    prices: Prices | None = None
 
 
 def check_strategy(name: str, settings: Config) -> None:
@@ -107,6 +109,7 @@ def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> C
         context.class_quality,
         context.count_r2,
         context.calibration,
+        context.prices,
     )
 
 

@@ -15,6 +15,7 @@ from al_loop.images import repository
 from al_loop.labelling.open_tasks import batch_name, task_key
 from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.manifest import KNOWN, PICKS
+from al_loop.loop.measured_prices import measured_prices
 from al_loop.loop.pool_scoring import (
     LabelSummary,
     StrategyScores,
@@ -94,7 +95,11 @@ def select_stage(
         quality = evaluation.validation_quality(workspace, cycle.model, strategy, reporter)
         if (warning := quality_warning(settings.strategy, cycle.model.id, quality)) is not None:
             reporter.line(f"  {warning}")
-        summary = summarise_labels(repository.labelled(workspace), len(workspace.config.classes), quality)
+        labelled, classes = repository.labelled(workspace), len(workspace.config.classes)
+        prices = measured_prices(workspace) if "cost" in strategy.options else None
+        if prices is not None:
+            reporter.line(f"  {prices}, by the answers so far")
+        summary = summarise_labels(labelled, classes, quality, prices)
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])

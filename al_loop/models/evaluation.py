@@ -134,7 +134,7 @@ def _on_validation(
     return truth, predictions_on(workspace, model, truth, VALIDATION, reporter, masks=False)
 
 
-def least_scores(workspace: Workspace, model: Model, reporter: Reporter) -> tuple[float, ...]:
+def least_scores(workspace: Workspace, model: Model, reporter: Reporter, prices: Prices) -> tuple[float, ...]:
     """Return the score of each class from which people see the boxes of a model.
 
     With `label_studio.min_score = "auto"` these are the scores from which showing a box saves more time than
@@ -142,7 +142,7 @@ def least_scores(workspace: Workspace, model: Model, reporter: Reporter) -> tupl
     """
     settings, classes = workspace.config.label_studio, len(workspace.config.classes)
     if settings.min_score == "auto" and (calibration := box_calibration(workspace, model, reporter)):
-        return calibration.least_scores(Prices().least_chance)
+        return calibration.least_scores(prices.least_chance)
     return (settings.usual_min_score,) * classes
 
 

@@ -28,7 +28,7 @@ def known(
         monkeypatch.setattr(evaluation, "calibration_of", lambda *_: calibration)
         labels = structs.replace(workspace.config.label_studio, min_score=setting)
         here = workspace.with_settings(structs.replace(workspace.config, label_studio=labels))
-        return least_scores(here, get_model(here, "m0"), Silent())
+        return least_scores(here, get_model(here, "m0"), Silent(), Prices())
 
     return scores
 
@@ -52,4 +52,4 @@ def test_a_number_is_that_of_all_classes(known: Callable[..., tuple[float, ...]]
 
 def test_of_a_model_that_was_not_evaluated_nothing_is_known(workspace: Workspace) -> None:
     register_model(workspace, "m0", "import", "0" * 64, None, None)
-    assert least_scores(workspace, get_model(workspace, "m0"), Silent()) == (0.3, 0.3)
+    assert least_scores(workspace, get_model(workspace, "m0"), Silent(), Prices()) == (0.3, 0.3)

@@ -9,8 +9,8 @@ import pytest
 from numpy.random import default_rng
 from support.candidate_pools import detections_of, names, points
 
-from strategies import Calibration, Candidates, CandidatesError, select
-from strategies.calibrated import Prices, entropy, expected, price, select_calibrated
+from strategies import Calibration, Candidates, CandidatesError, Prices, select
+from strategies.calibrated import entropy, expected, price, select_calibrated
 
 EVEN = Calibration(1.0, (0.0, 0.0), 0.9, 0.0, 0.0)
 SHARES = [[0.5, 0.1, 0.4], [0.1, 0.5, 0.4]]
@@ -37,14 +37,6 @@ def test_mass_and_price_by_hand() -> None:
     assert price(np.zeros(0), np.zeros(0, np.int64), 2, EVEN, Prices()).tolist() == [10, 10]
 
 
-def test_a_box_is_shown_if_it_saves_time() -> None:
-    """2 s to confirm or delete, 7 s to draw: with the chance q it costs 2 s and saves 7 q s."""
-    assert Prices().least_chance == pytest.approx(2 / 7)
-    prices = Prices(confirm=1, delete=4, draw=9)
-    q = prices.least_chance
-    assert q * prices.draw == pytest.approx(q * prices.confirm + (1 - q) * prices.delete)
-
-
 def test_refuted_and_confirmed_boxes_count_for_nothing() -> None:
     """Of class 0 all boxes are wrong, whatever their score; a sure box of class 1 is right; c is in doubt."""
     shares, scores = [SHARES[0]] * 3 + [SHARES[1]] * 2, [0.5, 0.5, 0.5, 0.99, 0.5]
@@ -67,7 +59,8 @@ def test_an_image_that_takes_long_needs_more_to_offer() -> None:
     pool = points([0, 0], detections=detections, calibration=replace(EVEN, missed_per_object=1.0))
     for seconds, first in ((0.0, "a"), (60.0, "b")):
         prices = Prices(image=10, confirm=0, delete=0, draw=seconds)
-        assert names(pool, select_calibrated(pool, 1, default_rng(0), prices=prices)) == [first]
+        priced = replace(pool, prices=prices)
+        assert names(priced, select_calibrated(priced, 1, default_rng(0))) == [first]
     assert names(pool, select_calibrated(pool, 1, default_rng(0), cost="images")) == ["a"]
 
 
