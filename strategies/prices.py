@@ -16,6 +16,10 @@ _SPREAD = 1.0
 _MAD = 1.4826
 #: Least spread of the time of an answer, seconds.
 _LEAST_NOISE = 1.0
+#: Least learnt price, as a share of the usual one.
+_LEAST_SHARE = 0.1
+#: Limits of the chance from which a box is shown: prices of few answers are rough.
+_CHANCES = (0.1, 0.6)
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ class Prices:
     def least_chance(self) -> float:
         """The chance q from which showing a box saves time: q draw > q confirm + (1 − q) delete.
 
-        Cut to [0.01, 0.99]; 0.99 if drawing takes no longer than confirming, so that no box saves time.
+        Cut to [0.1, 0.6], since prices of few answers are rough.
         """
         saved = max(self.draw - self.confirm, 0.0)
-        return min(max(self.delete / max(self.delete + saved, 1e-9), 0.01), 0.99) if saved else 0.99
+        return min(max(self.delete / max(self.delete + saved, 1e-9), _CHANCES[0]), _CHANCES[1])
 
 
 def learn_prices(seconds: AnyFloats, actions: AnyFloats) -> Prices | None:
@@ -51,6 +55,7 @@ def learn_prices(seconds: AnyFloats, actions: AnyFloats) -> Prices | None:
     actions: (n, 3) number of boxes of each answer that were confirmed or corrected, deleted, and drawn.
     A ridge regression without negative coefficients: each price has a normal prior around its usual value,
     with this value as standard deviation. The noise is that of the median deviation from the usual prices.
+    No price is below a tenth of the usual one.
     """
     if len(seconds) < LEAST_ANSWERS:
         return None
@@ -64,4 +69,4 @@ def learn_prices(seconds: AnyFloats, actions: AnyFloats) -> Prices | None:
     rows = np.concatenate([columns / noise, np.diag(1 / (_SPREAD * prior))])
     targets = np.concatenate([np.asarray(seconds) / noise, np.full(4, 1 / _SPREAD)])
     line = LinearRegression(fit_intercept=False, positive=True).fit(rows, targets)
-    return Prices(*line.coef_.tolist())
+    return Prices(*np.maximum(line.coef_, _LEAST_SHARE * prior).tolist())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from al_loop.cli.output import say_lines
+from al_loop.cli.output import say_files, say_lines
 from al_loop.cli.parameters import number_option, with_locked_workspace, with_workspace
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError, LabelStudioError
@@ -44,7 +44,7 @@ def check(workspace: Workspace, cycle: int | None, limit: int) -> None:
         if number and (page := pages.get(doubt.image.id)):
             say(f"     {page}")
     images = len({doubt.image.id for _, doubt in found.doubts})
-    say(f"{len(shown)} of {len(found.doubts)} doubts, on {images} of {found.checked} images")
+    say(f"{len(shown)} of {len(found.doubts)} doubts, on {images} of {len(found.checked)} images")
     say_lines(f"note: {printable(note)}" for note in notes)
 
 
@@ -67,7 +67,7 @@ def diff(workspace: Workspace, before: str, after: str, limit: int) -> None:
     shown = list(found.changes.items())[: limit or None]
     names = source_names(workspace, [image for image, _ in shown])
     for image, changes in shown:
-        say(f"{image[:12]}  {printable(names.get(image, '-'))}  {changes or 'outlines'}")
+        say(f"{image[:12]}  {printable(names.get(image, '-'))}  {changes or 'outlines or ignore regions'}")
     total = sum(found.changes.values(), BoxChanges())
     say(f"{len(found.changes)} of {found.both} images differ: boxes {total}")
     say(f"{len(found.only_before)} images only before, {len(found.only_after)} only after")
@@ -105,6 +105,7 @@ def _restore_cycle(workspace: Workspace, number: int, *, alone: bool) -> None:
     if not alone:
         raise DataError("--cycle restores the labels of a cycle: give it alone")
     with workspace.lock():
-        changed = restore_version(workspace, number)
-    undo = ". Undo: al-loop labels restore --last" if changed else ""
-    say(f"{len(changed)} labels restored as cycle {number} had them{undo}")
+        restored, lost = restore_version(workspace, number)
+    undo = ". Undo: al-loop labels restore --last" if restored else ""
+    say(f"{len(restored)} labels restored as cycle {number} had them{undo}")
+    say_files("lost", [(image[:12], "is not among the replaced labels") for image in lost])

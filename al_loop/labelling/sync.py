@@ -46,7 +46,8 @@ class PullResult:
 
     notes: a message for each task that was not taken as it is.
     edits: what people did to the model's boxes, in all finished tasks.
-    actions: by image, how many boxes were confirmed or corrected, deleted, and drawn.
+    actions: by image, the seconds of the answer, and how many boxes were confirmed or corrected, deleted, and
+        drawn. Without answers of which the time is not known.
     disagreements: by image, the share of boxes on which several people disagree.
     late: number of labels of earlier cycles that were added or changed since the last pull.
     """
@@ -55,7 +56,7 @@ class PullResult:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     edits: Edits = field(default_factory=Edits)
-    actions: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    actions: dict[str, tuple[float, int, int, int]] = field(default_factory=dict)
     disagreements: dict[str, float] = field(default_factory=dict)
     late: int = 0
 
@@ -180,10 +181,18 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
     return _pull_batch(workspace, cycle, connection, project_id)
 
 
-def send_back(workspace: Workspace, cycle: int, project_id: int, reasons: Mapping[str, str]) -> Review:
-    """Make a tab of answered images of a cycle. reasons: by image, the line that people see above it."""
+def send_back(
+    workspace: Workspace, cycle: int, server: str, project_id: int, reasons: Mapping[str, str]
+) -> Review:
+    """Make a tab of answered images of a cycle.
+
+    server, project_id: where the cycle was pushed.
+    reasons: by image, the line that people see above it. Each image has a task.
+    Raises LabelStudioError if these are not the current ones.
+    """
+    _check_server(workspace, cycle, server, project_id)
     keys = {row.image_id: row.task_key for row in pick_table.expected_picks(workspace.store, cycle)}
-    lines = {keys[image]: reason for image, reason in reasons.items() if image in keys}
+    lines = {keys[image]: reason for image, reason in reasons.items()}
     batch, connection = batch_name(workspace, cycle), connect(workspace)[0]
     return review.send_back(connection, project_id, batch, lines, f"Cycle {cycle}: check again")
 
@@ -243,7 +252,11 @@ def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, projec
         counts=dict(Counter(str(task.state) for task in tasks)),
         problems=[f"{task.problem} ({task.url})" for task in refused],
         notes=[f"{task.note} ({task.url})" for task in tasks if task.note],
-        actions={task.image_id: _actions(task) for task in tasks if task.boxes is not None},
+        actions={
+            task.image_id: (task.lead_time_s, *_actions(task))
+            for task in tasks
+            if task.boxes is not None and task.lead_time_s
+        },
         edits=sum((task.edits for task in tasks if task.edits), Edits()),
         disagreements={t.image_id: t.disagreement for t in tasks if t.disagreement is not None},
     )
@@ -276,11 +289,16 @@ def _pull_earlier_cycles(
 
 
 def _differs_from_label(task: PulledTask, row: ExpectedPick) -> bool:
-    """Whether a task of an earlier cycle differs from the stored label."""
+    """Whether a task of an earlier cycle has an answer that was not pulled yet, and is not the stored label.
+
+    A label that was restored or replaced here stays until people change their answer.
+    """
     if task.state.open:  # the annotation was withdrawn
         return row.status is not None
     if task.state in (TaskState.REFUSED, TaskState.DELETED):
         return task.state is TaskState.REFUSED
+    if task.updated_at == row.pulled_at:
+        return False
     boxes = task.boxes or Boxes()
     label = (str(task.state), boxes_to_json(boxes), outlines_to_json(boxes))
     return label != (row.status, row.boxes, row.outlines)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from al_loop.core.console import Reporter
-from al_loop.core.errors import DataError, WorkspaceError
+from al_loop.core.errors import AlLoopError, DataError, WorkspaceError
 from al_loop.core.frozen_settings import thawed
 from al_loop.evaluation.label_doubts import Doubt, Kind, label_doubts
 from al_loop.images import repository
@@ -14,7 +15,7 @@ from al_loop.labelling import sync
 from al_loop.models import evaluation
 from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import CycleRow, all_cycles, read_cycle
-from al_loop.state.database.label_table import drawn_in_cycle
+from al_loop.state.database.label_table import drawn_in_cycles, set_size
 from al_loop.state.database.pick_table import picks_of
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import INITIAL
@@ -29,13 +30,13 @@ class LabelCheck:
     """The labels that models contradict.
 
     doubts: (number of the cycle, doubt), largest loss first. 0 in place of a number: the validation set.
-    checked: number of images that were compared.
+    checked: images that were compared.
     sources: name of the file of each image with a doubt, by image.
     notes: which labels were not compared, and why.
     """
 
     doubts: list[tuple[int, Doubt]] = field(default_factory=list)
-    checked: int = 0
+    checked: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -47,26 +48,36 @@ def check_labels(workspace: Workspace, number: int | None, reporter: Reporter) -
     Raises DataError if there is no such cycle.
     """
     rows = all_cycles(workspace.store) if number is None else [_cycle(workspace, number)]
-    doubts, checked, notes = list[tuple[int, Doubt]](), 0, list[str]()
+    by_cycle, found = labels_by_cycle(workspace), LabelCheck()
     for row in rows:
-        labelled = labels_of_cycle(workspace, row.number)
-        if not labelled:
-            continue
-        try:
-            doubts += [(row.number, doubt) for doubt in doubts_of(workspace, row, labelled, reporter)]
-            checked += len(labelled)
-        except WorkspaceError as error:
-            notes.append(f"cycle {row.number}: {len(labelled)} labels are not checked: {error}")
-    if number is None and model_registry.has_model(workspace):
-        model = model_registry.current_model(workspace)
+        if labelled := by_cycle.get(row.number):
+            _add(found, row.number, labelled, partial(doubts_of, workspace, row, labelled, reporter))
+    if number is None and model_registry.has_model(workspace) and set_size(workspace.store, VALIDATION):
         truth = repository.validation(workspace)
-        predicted = evaluation.predictions(workspace, model, VALIDATION, reporter)
-        calibration = evaluation.box_calibration(workspace, model, reporter)
-        doubts += [(0, doubt) for doubt in label_doubts(truth, predicted, calibration)]
-        checked += len(truth)
-    doubts.sort(key=lambda item: -item[1].loss)
-    names = repository.source_names(workspace, list({doubt.image.id for _, doubt in doubts}))
-    return LabelCheck(doubts, checked, names, notes)
+        _add(found, 0, truth, partial(_doubts_of_validation, workspace, truth, reporter))
+    found.doubts.sort(key=lambda item: -item[1].loss)
+    images = list({doubt.image.id for _, doubt in found.doubts})
+    return replace(found, sources=repository.source_names(workspace, images))
+
+
+def _add(
+    found: LabelCheck, number: int, labelled: Sequence[LabelledImage], doubts: Callable[[], list[Doubt]]
+) -> None:
+    """Add the doubts about some labels, or a note why they are not checked."""
+    try:
+        found.doubts.extend((number, doubt) for doubt in doubts())
+        found.checked.extend(item.image.id for item in labelled)
+    except AlLoopError as error:
+        where = f"cycle {number}" if number else "validation set"
+        found.notes.append(f"{where}: {len(labelled)} labels are not checked: {error}")
+
+
+def _doubts_of_validation(
+    workspace: Workspace, truth: Sequence[LabelledImage], reporter: Reporter
+) -> list[Doubt]:
+    model = model_registry.current_model(workspace)
+    predicted = evaluation.predictions_on(workspace, model, truth, VALIDATION, reporter, masks=False)
+    return label_doubts(truth, predicted, evaluation.box_calibration(workspace, model, reporter))
 
 
 def _cycle(workspace: Workspace, number: int) -> CycleRow:
@@ -76,10 +87,13 @@ def _cycle(workspace: Workspace, number: int) -> CycleRow:
     return row
 
 
-def labels_of_cycle(workspace: Workspace, number: int) -> list[LabelledImage]:
-    """Return the images of the pool that people have labelled in a cycle."""
-    names = drawn_in_cycle(workspace.store, number)
-    return [item for item in repository.labelled(workspace) if item.image.id in names]
+def labels_by_cycle(workspace: Workspace) -> dict[int, list[LabelledImage]]:
+    """Return the images of the pool that people have labelled in cycles, by cycle."""
+    cycles, found = drawn_in_cycles(workspace.store), dict[int, list[LabelledImage]]()
+    for item in repository.labelled(workspace):
+        if (number := cycles.get(item.image.id)) is not None:
+            found.setdefault(number, []).append(item)
+    return found
 
 
 def doubts_of(
@@ -92,8 +106,10 @@ def doubts_of(
     model = model_registry.get_model(workspace, row.model_id)
     if model.origin == INITIAL:
         raise WorkspaceError(f"{model.id} was not trained")
-    folder = workspace.scores_dir(ScoreKey.of(thawed(row.settings), model.id))
-    scored = shards_in(workspace, folder).load([item.image.id for item in labelled])
+    store = shards_in(workspace, workspace.scores_dir(ScoreKey.of(thawed(row.settings), model.id)))
+    if store.damaged():
+        raise WorkspaceError(f"the scores in {store.folder} are damaged or gone")
+    scored = store.load([item.image.id for item in labelled])
     calibration = evaluation.box_calibration(workspace, model, reporter)
     return label_doubts(labelled, scored.boxes_by_image(), calibration)
 

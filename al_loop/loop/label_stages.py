@@ -62,8 +62,10 @@ def push_stage(
         _report_left_out(damaged, reporter)
         intact = [p for p in fresh if p.image_id not in left_out and p.image_id not in damaged]
         scored = scored_pool(workspace, cycle, rescored)
-        prices = measured_prices(workspace) or Prices()
-        least = evaluation.least_scores(workspace, cycle.model, reporter, prices)
+        prices = measured_prices(workspace)
+        if prices is not None:
+            reporter.line(f"  {prices}, by the answers so far")
+        least = evaluation.least_scores(workspace, cycle.model, reporter, prices or Prices())
         drawn = [p for p in intact if p.validation]
         validation = {"validation": _push(workspace, cycle, drawn, scored, least)} if drawn else {}
         others = [p for p in intact if not p.validation]

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from al_loop.state.database.cycle_table import all_cycles
-from al_loop.state.database.label_table import timed_labels
 from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
 from strategies import Prices, learn_prices
 
+#: A task that was open for more than this many medians does not count: nobody worked on it all the time.
+_LEFT_OPEN = 10.0
+
 
 def measured_prices(workspace: Workspace) -> Prices | None:
-    """Return the prices of people's actions in all cycles. None for too few answers with a known time."""
-    answers = {label.image_id: label for label in timed_labels(workspace.store)}
-    seconds, actions = list[float](), list[list[int]]()
+    """Return the prices of people's actions in all cycles. None for too few answers with a known time.
+
+    Of an image that several cycles had labelled, the last answer counts. Older pulls kept no actions.
+    """
+    answers: dict[str, Sequence[float]] = {}
     for row in all_cycles(workspace.store):
-        done = output_of_cycle(workspace, row.number, "pull").get("actions", {})
-        for image, counts in done.items():
-            if image in answers:
-                seconds.append(answers[image].lead_time_s)
-                actions.append(counts)
-    return learn_prices(np.array(seconds), np.array(actions, np.float64).reshape(-1, 3))
+        answers |= output_of_cycle(workspace, row.number, "pull").get("actions", {})
+    table = np.array(list(answers.values()), np.float64).reshape(-1, 4)
+    if len(table):
+        table = table[table[:, 0] <= _LEFT_OPEN * np.median(table[:, 0])]
+    return learn_prices(table[:, 0], table[:, 1:])

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from al_loop.core.console import Reporter
-from al_loop.core.errors import LabelStudioError, WorkspaceError
+from al_loop.core.errors import AlLoopError, ConfigError, LabelStudioError
 from al_loop.evaluation.label_doubts import Doubt
 from al_loop.labelling import sync
 from al_loop.labelling.open_tasks import tab_address
 from al_loop.loop.cycle_record import Cycle
-from al_loop.loop.label_check import doubts_of, in_words, labels_of_cycle
+from al_loop.loop.label_check import doubts_of, in_words, labels_by_cycle
 from al_loop.loop.selection_stages import stage_of
 from al_loop.state.database.cycle_table import read_cycle
+from al_loop.state.database.pick_table import expected_picks
 from al_loop.state.model_registry import INITIAL
 from al_loop.state.stages import Output, run_stage
 from al_loop.state.workspace import Workspace
@@ -38,8 +39,8 @@ def review_stage(workspace: Workspace, cycle: Cycle, pushed: Output, reporter: R
         if not reasons:
             return {"tasks": 0}
         try:
-            done = sync.send_back(workspace, cycle.number, pushed["project_id"], reasons)
-        except LabelStudioError as error:
+            done = sync.send_back(workspace, cycle.number, pushed["server"], pushed["project_id"], reasons)
+        except (ConfigError, LabelStudioError) as error:
             reporter.line(f"  review: left out: {error}")
             return {"tasks": 0}
         server = {name: pushed[name] for name in ("server", "project_id")}
@@ -49,20 +50,23 @@ def review_stage(workspace: Workspace, cycle: Cycle, pushed: Output, reporter: R
     if done["tasks"]:
         address = tab_address(workspace, done) or "the embedded server"
         reporter.line(
-            f"  review: the model contradicts {done['tasks']} labels: al-loop labels check → {address}"
+            f"  review: {done['tasks']} images to check again → {address}; "
+            f"all doubts: al-loop labels check --cycle {cycle.number}"
         )
 
 
 def _reasons(workspace: Workspace, cycle: Cycle, fraction: float, reporter: Reporter) -> dict[str, str]:
     """Return why each image is sent back, by image, the most doubtful first."""
-    row, labelled = read_cycle(workspace.store, cycle.number), labels_of_cycle(workspace, cycle.number)
+    row, labelled = read_cycle(workspace.store, cycle.number), labels_by_cycle(workspace).get(cycle.number)
     if row is None or not labelled:
         return {}
     try:
         doubts = doubts_of(workspace, row, labelled, reporter)
-    except WorkspaceError as error:
+    except AlLoopError as error:
         reporter.line(f"  review: left out: {error}")
         return {}
+    with_task = {row.image_id for row in expected_picks(workspace.store, cycle.number)}
+    doubts = [doubt for doubt in doubts if doubt.image.id in with_task]
     return most_doubtful(doubts, math.ceil(fraction * cycle.k), workspace.config.classes)
 
 

@@ -97,8 +97,6 @@ def select_stage(
             reporter.line(f"  {warning}")
         labelled, classes = repository.labelled(workspace), len(workspace.config.classes)
         prices = measured_prices(workspace) if "cost" in strategy.options else None
-        if prices is not None:
-            reporter.line(f"  {prices}, by the answers so far")
         summary = summarise_labels(labelled, classes, quality, prices)
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)

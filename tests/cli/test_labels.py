@@ -28,7 +28,7 @@ def doubt(image: str, loss: float) -> Doubt:
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     doubts = [(2, doubt("a" * 64, 2.0)), (0, doubt("b" * 64, 1.5)), (2, doubt("a" * 64, 1.0))]
     sources = {"a" * 64: "one.png", "b" * 64: "t\x1bo.png"}
-    check = LabelCheck(doubts, 12, sources, ["cycle 1: 5 labels are not checked: no scores"])
+    check = LabelCheck(doubts, ["a"] * 12, sources, ["cycle 1: 5 labels are not checked: no scores"])
     monkeypatch.setattr(label_check, "check_labels", lambda *_: check)
 
 

@@ -130,6 +130,30 @@ def late_labels_are_found(line: Line) -> None:
     assert set(line.labels()) == {first[1], second[0]}
 
 
+def test_what_is_sent_back_is_pulled_only_if_people_change_it(line: Line) -> None:
+    """A label that was replaced here in the meantime stays."""
+    first = line.push(1)
+    submitted = [line.submit(1, image) for image in first]
+    line.pull(1)
+    server, reasons = server_name(line.workspace), {first[0]: "Please check: no box at the top left"}
+    done = sync.send_back(line.workspace, 1, server, line.project, reasons)
+    assert done.tasks == 1
+    assert line.task(1, first[0])["data"]["reason"] == reasons[first[0]]
+    keys = [row["task_key"] for row in line.workspace.store.rows("SELECT task_key FROM picks ORDER BY rank")]
+    assert sync.pages_of(line.workspace, keys)[keys[0]].endswith(f"?task={line.task(1, first[0])['id']}")
+    line.finish(1)
+    line.workspace.store.execute("UPDATE labels SET boxes = '[]', status = 'empty', updated_at = '2020'")
+    line.push(2)
+    assert line.pull(2).late == 0
+    assert line.labels()[first[0]] == []
+
+    line.request("PATCH", f"annotations/{submitted[0]}/", {"result": [_moved(line, first[0])]})
+    assert line.pull(2).late == 1
+    assert line.labels()[first[0]][0][0] == pytest.approx(0.5 * 96)
+    with pytest.raises(LabelStudioError, match="was pushed to project"):
+        sync.send_back(line.workspace, 1, "https://labels.example.org", line.project, reasons)
+
+
 def test_no_label_goes_with_its_task(line: Line) -> None:
     """A deleted or refused task leaves its earlier label as it is."""
     first, second = line.push(1)

@@ -11,8 +11,9 @@ from msgspec import structs
 from support.small_loop import SmallLoop, small_loop
 
 from al_loop.core.console import Silent
-from al_loop.core.errors import DataError, LabelStudioError
+from al_loop.core.errors import DataError, LabelStudioError, ModelError, WorkspaceError
 from al_loop.evaluation.label_doubts import Doubt, Kind
+from al_loop.images import repository
 from al_loop.labelling import sync
 from al_loop.labelling.tasks.review import Review
 from al_loop.loop.cycle import run_cycle
@@ -21,6 +22,7 @@ from al_loop.loop.review_stage import most_doubtful
 from al_loop.models import evaluation
 from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
+from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile
 
 CLASSES = ("bolt", "nut")
@@ -33,7 +35,10 @@ class Server:
         self.sent: list[Mapping[str, str]] = []
         self.answers = True
 
-    def send_back(self, _: Workspace, cycle: int, project_id: int, reasons: Mapping[str, str]) -> Review:
+    def send_back(
+        self, _: Workspace, cycle: int, server: str, project_id: int, reasons: Mapping[str, str]
+    ) -> Review:
+        assert (server, project_id) == ("embedded", 1)
         if not self.answers:
             raise LabelStudioError("no answer")
         self.sent.append(reasons)
@@ -44,7 +49,7 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
     monkeypatch.setattr(sync, "send_back", server.send_back)
-    monkeypatch.setattr(evaluation, "predictions", lambda *_: {})
+    monkeypatch.setattr(evaluation, "predictions_on", lambda *_, **__: {})
     return server
 
 
@@ -62,18 +67,29 @@ def with_share(loop: SmallLoop, share: float) -> Workspace:
     return loop.workspace.with_settings(structs.replace(config, label_studio=settings, cycle=cycle))
 
 
-def test_the_most_doubtful_labels_go_back_once(loop: SmallLoop, server: Server) -> None:
+def test_the_most_doubtful_labels_go_back_once(
+    loop: SmallLoop, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the cycle is killed after the review."""
     home, reporter = with_share(loop, 0.2), Silent()
+
+    def killed(*_: object) -> None:
+        raise WorkspaceError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("al_loop.loop.cycle.train_stage", killed)
+        with pytest.raises(WorkspaceError, match="killed"):
+            run_cycle(home, None, Silent())
     assert run_cycle(home, None, reporter).finished
     (reasons,) = server.sent
     assert len(reasons) == 2
     assert all("nut at the top left (5, 6): the model sees bolt" in line for line in reasons.values())
     done = output_of_cycle(home, 1, "review")
     assert (done["tasks"], done["view_id"]) == (2, 5)
-    assert any("review: the model contradicts 2 labels" in line for line in reporter.lines)
+    assert any("review: 2 images to check again" in line for line in reporter.lines)
 
     found = check_labels(home, 1, Silent())
-    assert found.checked == 10
+    assert len(found.checked) == 10
     assert set(reasons) <= {doubt.image.id for _, doubt in found.doubts}
     assert {doubt.kind for _, doubt in found.doubts} <= {Kind.CLASS, Kind.UNSEEN}
     losses = [doubt.loss for _, doubt in found.doubts]
@@ -100,8 +116,27 @@ def test_scores_that_are_gone_are_said(loop: SmallLoop, server: Server) -> None:
     for file in home.root.glob("scores/**/journal.jsonl"):
         file.unlink()
     found = check_labels(home, 1, Silent())
-    assert (found.doubts, found.checked) == ([], 0)
-    assert "cycle 1: 10 labels are not checked: no scores in " in found.notes[0]
+    assert (found.doubts, found.checked) == ([], [])
+    assert "cycle 1: 10 labels are not checked: the scores in " in found.notes[0]
+
+
+def test_the_validation_set_is_compared_with_the_current_model(
+    loop: SmallLoop, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = repository.validation(loop.workspace)
+    seen = Boxes(np.array([[1.0, 1, 3, 3]]), np.zeros(1, np.int64), np.array([0.9]))
+    monkeypatch.setattr(evaluation, "predictions_on", lambda *_, **__: {truth[0].image.id: seen})
+    found = check_labels(loop.workspace, None, Silent())
+    assert found.checked == [item.image.id for item in truth]
+    assert (0, Kind.MISSING) in [(number, doubt.kind) for number, doubt in found.doubts]
+    assert set(found.sources) == {truth[0].image.id}
+
+    def damaged(*_: object, **__: object) -> dict[str, Boxes]:
+        raise ModelError("m0 has changed")
+
+    monkeypatch.setattr(evaluation, "predictions_on", damaged)
+    found = check_labels(loop.workspace, None, Silent())
+    assert found.notes == ["validation set: 2 labels are not checked: m0 has changed"]
 
 
 def test_a_cycle_that_is_not_there(loop: SmallLoop) -> None:

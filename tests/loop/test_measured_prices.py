@@ -25,7 +25,7 @@ def loop(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def pull(workspace: Workspace, cycle: int, *_: object) -> PullResult:
         counts = loop.pull(workspace, cycle).counts
         rows = workspace.store.rows("SELECT image_id FROM picks WHERE cycle = ?", cycle)
-        return PullResult(counts, actions={row["image_id"]: (1, 0, 0) for row in rows})
+        return PullResult(counts, actions={row["image_id"]: (4.0, 1, 0, 0) for row in rows})
 
     monkeypatch.setattr(sync, "pull_labels", pull)
     return loop

@@ -157,7 +157,12 @@ def _has_lost_port(home: Path, pid: int, port: int) -> bool:
 
     Label Studio then listens on the next port.
     """
-    process.wait_until(lambda: process.listening_ports(pid) or not is_ours(pid, home), _READY_TIMEOUT_S, 0.2)
+
+    def listens_or_ended() -> bool:
+        ports = process.listening_ports(pid)
+        return bool(ports) or server_state.is_healthy(port) or not is_ours(pid, home)
+
+    process.wait_until(listens_or_ended, _READY_TIMEOUT_S, 0.2)
     ports = process.listening_ports(pid)
     return bool(ports) and port not in ports
 

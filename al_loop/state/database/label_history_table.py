@@ -114,10 +114,20 @@ def restore(store: Store, names: Sequence[str], *, last: bool = False) -> list[O
             "no command has replaced labels. List labels that pulls replaced: al-loop labels restore"
         )
     rows += [_newest(store, name) for name in dict.fromkeys(names)]
-    with store.transaction(), replacing(store, "labels restore"):
+    restore_labels(store, rows, "labels restore")
+    return rows
+
+
+def old_labels_of(store: Store, image_id: str) -> list[OldLabel]:
+    """Return the labels of an image that can be restored, newest first."""
+    return store.all(OldLabel, "SELECT * FROM label_history WHERE image_id = ? ORDER BY id DESC", image_id)
+
+
+def restore_labels(store: Store, rows: Sequence[OldLabel], reason: str) -> None:
+    """Restore labels, and the roles that their images had. The history keeps the replaced labels."""
+    with store.transaction(), replacing(store, reason):
         for row in rows:
             _restore_label(store, row)
-    return rows
 
 
 def _newest(store: Store, name: str) -> OldLabel:

@@ -173,9 +173,9 @@ def drawn_boxes(store: Store) -> dict[str, str]:
     return dict(store.pairs(f"SELECT l.image_id, l.boxes {_POOL} AND {_DRAWN}"))
 
 
-def drawn_in_cycle(store: Store, cycle: int) -> set[str]:
-    """Return the images of the pool with labels to train on that a cycle asked for."""
-    return set(store.column(f"SELECT l.image_id {_POOL} AND {_DRAWN} AND l.cycle = ?", cycle))
+def drawn_in_cycles(store: Store) -> dict[str, int]:
+    """Return the cycle that asked for each label to train on, by image of the pool."""
+    return dict(store.pairs(f"SELECT l.image_id, l.cycle {_POOL} AND {_DRAWN} AND l.cycle IS NOT NULL"))
 
 
 def status_counts(store: Store) -> dict[str, int]:

@@ -43,7 +43,10 @@ class PickedImage(PickRow):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPick:
-    """A pick with a task on the labelling server, and the current label of its image."""
+    """A pick with a task on the labelling server, and the current label of its image.
+
+    pulled_at: time of the newest answer that its cycle has pulled, also if another label has replaced it.
+    """
 
     task_key: str
     image_id: str
@@ -53,6 +56,7 @@ class ExpectedPick:
     status: str | None
     boxes: str | None
     outlines: str | None
+    pulled_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,14 @@ class AuditRow(LabelledRow):
     settings: str
 
 
+_ANSWERS = (
+    "SELECT updated_at FROM labels WHERE image_id = p.image_id AND cycle = p.cycle UNION ALL "
+    "SELECT updated_at FROM label_history WHERE image_id = p.image_id AND cycle = p.cycle"
+)
 _WITH_IMAGE = "FROM picks p JOIN images i ON i.id = p.image_id"
 _EXPECTED = (
-    "SELECT p.task_key, p.image_id, p.cycle, i.width, i.height, l.status, l.boxes, l.outlines "
+    "SELECT p.task_key, p.image_id, p.cycle, i.width, i.height, l.status, l.boxes, l.outlines, "
+    f"(SELECT max(updated_at) FROM ({_ANSWERS})) AS pulled_at "
     f"{_WITH_IMAGE} LEFT JOIN labels l ON l.image_id = p.image_id WHERE i.role = 'pool'"
 )
 
