@@ -42,12 +42,16 @@ SHARD, BATCH, IMAGES, CORRUPT = 4, 2, 64, 5
 
 @pytest.fixture(scope="module")
 def home(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with a trained model, and photographs of two sizes, one of which was damaged later."""
+    """A workspace with a trained model, and photographs of two sizes, one of which was damaged later.
+
+    All nodes score in one precision: "auto" is timed by each process.
+    """
     folder = tmp_path_factory.mktemp("cluster")
     root = init_workspace(folder / "line3", CLASSES).root
     text = (root / "al-loop.toml").read_text()
     text = text.replace('config = "lite"', 'config = "small"\nimage_size = [96, 64]')
     text = text.replace("batch_size = 8\n", f"batch_size = {BATCH}\nshard_size = {SHARD}\nworkers = 0\n")
+    text = text.replace('\nprecision = "auto"', '\nprecision = "fp32"')
     (root / "al-loop.toml").write_text(text)
     workspace = open_workspace(root)
     pool = write_coco_set(folder / "pool", IMAGES - 4, seed=1).parent / "images"
