@@ -26,6 +26,7 @@ from al_loop.labelling.open_tasks import (
 )
 from al_loop.labelling.tasks import review
 from al_loop.labelling.tasks.agreement import Policy
+from al_loop.labelling.tasks.edits import hasty_notes
 from al_loop.labelling.tasks.project import ensure_project
 from al_loop.labelling.tasks.pull import LabelRules, changed_since, pull
 from al_loop.labelling.tasks.push import Batch, push
@@ -251,7 +252,7 @@ def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, projec
         late=len(usable),
         counts=dict(Counter(str(task.state) for task in tasks)),
         problems=[f"{task.problem} ({task.url})" for task in refused],
-        notes=[f"{task.note} ({task.url})" for task in tasks if task.note],
+        notes=[*(f"{task.note} ({task.url})" for task in tasks if task.note), *hasty_notes(tasks)],
         actions={
             task.image_id: (task.lead_time_s, *_actions(task))
             for task in tasks

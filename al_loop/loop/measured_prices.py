@@ -13,6 +13,8 @@ from strategies import Prices, learn_prices
 
 #: A task that was open for more than this many medians does not count: nobody worked on it all the time.
 _LEFT_OPEN = 10.0
+#: An answer in less time, s, was given without a look at the image.
+_LEAST_TIME = 1.0
 
 
 def measured_prices(workspace: Workspace) -> Prices | None:
@@ -24,6 +26,7 @@ def measured_prices(workspace: Workspace) -> Prices | None:
     for row in all_cycles(workspace.store):
         answers |= output_of_cycle(workspace, row.number, "pull").get("actions", {})
     table = np.array(list(answers.values()), np.float64).reshape(-1, 4)
+    table = table[table[:, 0] >= _LEAST_TIME]
     if len(table):
         table = table[table[:, 0] <= _LEFT_OPEN * np.median(table[:, 0])]
     return learn_prices(table[:, 0], table[:, 1:])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from statistics import median
 
 import numpy as np
 
-from al_loop.labelling.client.task import Edits
+from al_loop.labelling.client.task import Edits, PulledTask
 from al_loop.labelling.tasks.outlines import brush_mask
 from al_loop.labelling.tasks.regions import (
     CONTROLS,
@@ -26,6 +27,31 @@ from al_loop.structures.boxes import FloatArray
 
 # A point that moved by less counts as unchanged: far below a pixel, far above a browser's rounding.
 _UNCHANGED_PERCENT = 1e-6
+#: People with at least so many answers, of a median time below _HASTY_S, have hardly looked at the images.
+_LEAST_ANSWERS = 5
+_HASTY_S = 2.0
+
+
+def hasty_notes(tasks: Sequence[PulledTask]) -> list[str]:
+    """Return a message for each person who has left the model's boxes as they are in no time."""
+    answers: dict[str, list[PulledTask]] = {}
+    for task in tasks:
+        if task.annotator is not None and task.lead_time_s is not None and task.boxes is not None:
+            answers.setdefault(task.annotator, []).append(task)
+    return [
+        f"{person} answered {len(given)} images in {median(times):.1f} s each and changed nothing. Look at "
+        "some of them: al-loop labels check"
+        for person, given in sorted(answers.items())
+        if len(given) >= _LEAST_ANSWERS
+        and median(times := [task.lead_time_s or 0.0 for task in given]) < _HASTY_S
+        and not any(_changed(task.edits) for task in given)
+        and any(task.edits and task.edits.proposed for task in given)
+    ]
+
+
+def _changed(edits: Edits | None) -> bool:
+    """Whether a person has changed the model's boxes; True if none were shown."""
+    return edits is None or edits.kept != edits.final or edits.deleted > 0
 
 
 def count_edits(proposed: Sequence[object], submitted: object, size: ImageSize) -> Edits:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from al_loop.labelling.client.task import Edits
+from al_loop.labelling.client.task import Edits, PulledTask, TaskState
 from al_loop.labelling.tasks.convert import new_region
-from al_loop.labelling.tasks.edits import count_edits
+from al_loop.labelling.tasks.edits import count_edits, hasty_notes
 from al_loop.labelling.tasks.outlines import brush_value, polygon_value
 from al_loop.labelling.tasks.regions import BRUSH, POLYGON, ImageSize
+from al_loop.structures.boxes import Boxes
 
 SIZE = ImageSize(200, 100)
 TRIANGLE = np.array([[20.0, 10.0], [100.0, 10.0], [100.0, 60.0]])
@@ -92,3 +93,43 @@ def test_a_proposal_that_cannot_be_read_was_seen_by_nobody() -> None:
     damaged = brush(block())
     damaged["value"]["rle"] = [1, 2, 3]
     assert count_edits([damaged, 7], [brush(block())], SIZE) == Edits(resized=1)
+
+
+def answers(count: int, seconds: float, edits: Edits | None, person: str = "anna") -> list[PulledTask]:
+    return [
+        PulledTask(
+            f"k{n}",
+            f"i{n}",
+            n,
+            TaskState.LABELLED,
+            Boxes(),
+            annotator=person,
+            lead_time_s=seconds,
+            edits=edits,
+        )
+        for n in range(count)
+    ]
+
+
+def test_a_person_who_changes_nothing_in_no_time_is_named() -> None:
+    notes = hasty_notes([*answers(5, 1.5, Edits(kept=3)), *answers(9, 8.0, Edits(kept=3), "bob")])
+    assert notes == [
+        "anna answered 5 images in 1.5 s each and changed nothing. Look at some of them: al-loop labels check"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "edits"),
+    [
+        (4, 1.0, Edits(kept=3)),
+        (5, 2.0, Edits(kept=3)),
+        (5, 1.0, Edits(kept=3, added=1)),
+        (5, 1.0, Edits(kept=3, deleted=1)),
+        (5, 1.0, Edits(moved=1)),
+        (5, 1.0, Edits()),
+        (5, 1.0, None),
+    ],
+    ids=["few", "slow", "added", "deleted", "moved", "no box was shown", "blind"],
+)
+def test_others_are_not_named(count: int, seconds: float, edits: Edits | None) -> None:
+    assert hasty_notes(answers(count, seconds, edits)) == []
