@@ -17,7 +17,7 @@ from al_loop.core.files import printable
 from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality
 from al_loop.images import repository
 from al_loop.loop.cycle_record import candidates
-from al_loop.loop.selection import Context, check_strategy
+from al_loop.loop.selection import Context, check_strategy, explores
 from al_loop.models import model_training, scoring
 from al_loop.models.scoring import ScoreOptions
 from al_loop.state import model_registry
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from al_loop.detector.inference.scoring import Unreadable
 
 _SLICE = 250_000  # images at a time: their paths and sizes take some hundred megabytes of memory
+#: Labelled images from which explored images differ: a model scores them in each cycle.
+_MOST_COMPARED = 1000
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class StrategyScores:
     """The scores that a strategy reads: their model and their folders.
 
     folder: returns the folder of scores for the name of an augmentation; "" for the original images.
+    explores: whether images are explored by their distance to labelled ones.
     """
 
     model: Model
     strategy: str
     folder: Callable[[str], Path]
+    explores: bool = False
 
     @property
     def needs(self) -> frozenset[str]:
@@ -55,6 +59,14 @@ class StrategyScores:
     def augmentations(self) -> tuple[str, ...]:
         """The augmented copies that the strategy reads."""
         return AUGMENTATIONS if "augmented" in self.needs else ()
+
+
+def compared_images(labelled: Sequence[str]) -> list[str]:
+    """Return the labelled images from which explored images differ, at most _MOST_COMPARED.
+
+    The first by id, which is a hash: a random sample that changes little as labels are added.
+    """
+    return sorted(labelled)[:_MOST_COMPARED]
 
 
 def score_candidates(
@@ -68,10 +80,13 @@ def score_candidates(
     """Score the images without scores. Return the unreadable images.
 
     slices: the candidates, see `unscored`.
-    labelled: the labelled images, for strategies that avoid images close to them.
+    labelled: the labelled images, for strategies and explored images that are compared with them.
     ray: address of a cluster to score on.
     """
-    known = [item.image for item in labelled] if "labelled" in scores.needs else []
+    known = [item.image for item in labelled] if "labelled" in scores.needs or scores.explores else []
+    if "labelled" not in scores.needs:
+        compared = set(compared_images([image.id for image in known]))
+        known = [image for image in known if image.id in compared]
     unreadable = []
     for images in slices:
         for augmentation in ("", *scores.augmentations):
@@ -115,7 +130,8 @@ def score_pool(
             "Add photographs: al-loop pool add PHOTOS..."
         )
     folder = partial(workspace.scores_dir, ScoreKey.of(workspace.config, model.id))
-    scores = StrategyScores(model, workspace.config.cycle.strategy, folder)
+    settings = workspace.config.cycle
+    scores = StrategyScores(model, settings.strategy, folder, explores(settings))
     old = int((shards_in(workspace, folder("")).image_ids().places(pool) >= 0).sum())
     began = time.monotonic()
     slices, labelled = unscored(workspace, scores, pool), repository.labelled(workspace)
@@ -138,6 +154,7 @@ def score_pool(
 class LabelSummary:
     """The part of the labels that strategies read: the labelled images, and the number of boxes per class.
 
+    novelty: whether explored images are chosen by their distance to labelled ones.
     prices: what people's answers say of the time that they need. None: the usual prices.
     count_r2, calibration: of the model on the validation set, see `al_loop.evaluation.model_quality`. None if
         the strategy does not read them.
@@ -148,6 +165,7 @@ class LabelSummary:
     count_r2: float | None = None
     calibration: Calibration | None = None
     prices: Prices | None = None
+    novelty: bool = False
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> LabelSummary:
@@ -157,7 +175,8 @@ class LabelSummary:
             calibration = Calibration(**{**calibration, "offsets": tuple(calibration["offsets"])})
         prices = None if stored.get("prices") is None else Prices(**stored["prices"])
         images, boxes = tuple(stored["images"]), tuple(stored["boxes"])
-        return cls(images, boxes, stored.get("count_r2"), calibration, prices)
+        novelty = stored.get("novelty", False)
+        return cls(images, boxes, stored.get("count_r2"), calibration, prices, novelty)
 
 
 def quality_warning(strategy: str, model_id: str, quality: ModelQuality) -> str | None:
@@ -183,23 +202,28 @@ def summarise_labels(
     classes: int,
     quality: ModelQuality = UNKNOWN,
     prices: Prices | None = None,
+    *,
+    novelty: bool = False,
 ) -> LabelSummary:
     """Count the labelled boxes of each class."""
     counts = np.zeros(classes, np.int64)
     for item in labelled:
         np.add.at(counts, item.boxes.labels, 1)
     images = tuple(item.image.id for item in labelled)
-    return LabelSummary(images, tuple(counts.tolist()), quality.count_r2, quality.calibration, prices)
+    return LabelSummary(
+        images, tuple(counts.tolist()), quality.count_r2, quality.calibration, prices, novelty
+    )
 
 
 def context_for(
     workspace: Workspace, scores: StrategyScores, ids: Sequence[str], known: LabelSummary
 ) -> Context:
     """Return what the strategy reads besides the scores of the candidates `ids`, which must exist."""
-    labelled = None
+    store, labelled, compared = shards_in(workspace, scores.folder("")), None, None
     if "labelled" in scores.needs:
-        stored = shards_in(workspace, scores.folder("")).load(known.images)
-        labelled = np.asarray(stored.embeddings, np.float32)
+        labelled = np.asarray(store.load(known.images).embeddings, np.float32)
+    if known.novelty:
+        compared = np.asarray(store.load(compared_images(known.images)).embeddings, np.float32)
     copies = (shards_in(workspace, scores.folder(name)).load().subset(ids) for name in scores.augmentations)
     quality = model_training.class_quality(workspace, scores.model)
     return Context(
@@ -210,4 +234,5 @@ def context_for(
         known.count_r2,
         known.calibration,
         known.prices,
+        compared,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
@@ -22,18 +22,24 @@ from strategies import (
     Ids,
     Prices,
     Strategy,
+    select_coreset,
     select_kmeans,
     without_detections,
 )
 
 # Cluster sizes of a larger pool are estimated from a sample of this size, in evenly spaced pieces.
 _SAMPLE, _PIECE = 65_536, 1024
-_COMPARED_PER_PICK = 100  # images without detections
+_COMPARED_PER_PICK = 1000  # images among which one is explored
+_SPREAD_PER_PICK = 100  # the same if there are no labelled images
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Data for strategies besides the scores; see `strategies.Candidates`."""
+    """Data for strategies besides the scores; see `strategies.Candidates`.
+
+    compared: (l, d) embeddings of labelled images, from which explored images differ. None for a cycle of an
+        older al-loop, which explored images without detections.
+    """
 
     labelled: Float32Array | None = None
     labelled_classes: FloatArray | None = None
@@ -42,6 +48,12 @@ class Context:
     count_r2: float | None = None
     calibration: Calibration | None = None
     prices: Prices | None = None
+    compared: Float32Array | None = None
+
+
+def explores(settings: CycleConfig) -> bool:
+    """Whether a share of k goes to images that differ from the labelled ones."""
+    return settings.explore_fraction > 0 and not STRATEGIES[settings.strategy].unbiased
 
 
 def check_strategy(name: str, settings: Config) -> None:
@@ -67,14 +79,22 @@ def pick(
     labelled: candidates with labels (candidates = "all").
     """
     strategy = STRATEGIES[settings.strategy]
-    candidates = _candidates(scored, strategy, context or Context())
+    context = context or Context()
+    candidates = _candidates(scored, strategy, context)
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
     audited = [] if strategy.unbiased else _audit(candidates, k, settings, cycle, labelled)
-    explored = [] if strategy.unbiased else _explore(candidates, k, audited, settings, cycle, rng)
+    explored = (
+        _explore(candidates, k, audited, settings, cycle, rng, context.compared) if explores(settings) else []
+    )
     exploited = _exploit(candidates, k, [*audited, *explored], settings, rng)
     reasons = dict.fromkeys(audited, "audit: drawn at random, to measure the model")
-    reasons |= dict.fromkeys(explored, "explore: no detections, different from the others without")
+    reasons |= dict.fromkeys(
+        explored,
+        "explore: different from the labelled images"
+        if context.compared is not None and len(context.compared)
+        else "explore: no detections, different from the others without",
+    )
     sizes = _cluster_sizes(candidates, exploited) if strategy.clusters and exploited else [0] * len(exploited)
     reasons |= {
         i: _reason(candidates, i, settings.strategy, n) for i, n in zip(exploited, sizes, strict=True)
@@ -125,24 +145,40 @@ def _audit(
 
 
 def _explore(
-    candidates: Candidates, k: int, taken: Collection[int], settings: CycleConfig, cycle: int, rng: Generator
+    candidates: Candidates,
+    k: int,
+    taken: Collection[int],
+    settings: CycleConfig,
+    cycle: int,
+    rng: Generator,
+    compared: Float32Array | None,
 ) -> list[int]:
-    """Return the indices of the quota for images without detections, spread over their embeddings."""
+    """Return the indices of the explore quota: the images farthest from labelled ones and from each other.
+
+    compared: (l, d) embeddings of labelled images. Without any, the quota is spread over the embeddings of
+        images without detections.
+    """
     quota = round(settings.explore_fraction * k)
-    empty = np.setdiff1d(_without_detections(candidates, quota, settings, cycle), list(taken))
-    count = min(quota, len(empty), k - len(taken))
-    return [int(empty[i]) for i in select_kmeans(candidates.subset(empty), count, rng)] if count else []
+    if compared is not None and len(compared):
+        size, rows = quota * _COMPARED_PER_PICK, candidates.order
+        among = replace(candidates, labelled=compared)
+    else:
+        size, rows, among = quota * _SPREAD_PER_PICK, without_detections(candidates), candidates
+    rest = np.setdiff1d(_sample(candidates, rows, size, settings, cycle), list(taken))
+    count = min(quota, len(rest), k - len(taken))
+    if not count:
+        return []
+    choose = select_kmeans if among is candidates else select_coreset
+    return [int(rest[i]) for i in choose(among.subset(rest), count, rng)]
 
 
-def _without_detections(candidates: Candidates, quota: int, settings: CycleConfig, cycle: int) -> IntArray:
-    """Return the indices of images without detections, or of a random sample if there are many."""
-    empty = without_detections(candidates)
-    size = _COMPARED_PER_PICK * quota
-    if len(empty) <= size:
-        return empty
+def _sample(candidates: Candidates, rows: IntArray, size: int, settings: CycleConfig, cycle: int) -> IntArray:
+    """Return the rows, or a random sample of this size."""
+    if len(rows) <= size:
+        return rows
     # The random key of an image does not depend on other images: a new image changes no other draw.
     salt = int(default_rng(SeedSequence([settings.seed, cycle, 2])).integers(2**63))
-    return np.sort(empty[np.argsort(candidates.names[empty].random_keys(salt), kind="stable")[:size]])
+    return np.sort(rows[np.argsort(candidates.names[rows].random_keys(salt), kind="stable")[:size]])
 
 
 def _exploit(

@@ -25,7 +25,7 @@ from al_loop.loop.pool_scoring import (
     summarise_labels,
     unscored,
 )
-from al_loop.loop.selection import pick
+from al_loop.loop.selection import explores, pick
 from al_loop.loop.validation_sample import split_sample
 from al_loop.models import evaluation
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
@@ -50,7 +50,8 @@ def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str
     folder = workspace.scores_dir(key)
 
     def work(_: Path) -> Output:
-        scores = StrategyScores(cycle.model, strategy, partial(workspace.scores_dir, key))
+        folder, explored = partial(workspace.scores_dir, key), explores(workspace.config.cycle)
+        scores = StrategyScores(cycle.model, strategy, folder, explored)
         slices, labelled = unscored(workspace, scores, ids), repository.labelled(workspace)
         unreadable = score_candidates(workspace, scores, slices, labelled, reporter, ray)
         return {"images": len(ids), "unreadable": [asdict(item) for item in unreadable]}
@@ -97,7 +98,7 @@ def select_stage(
             reporter.line(f"  {warning}")
         labelled, classes = repository.labelled(workspace), len(workspace.config.classes)
         prices = measured_prices(workspace) if "cost" in strategy.options else None
-        summary = summarise_labels(labelled, classes, quality, prices)
+        summary = summarise_labels(labelled, classes, quality, prices, novelty=explores(settings))
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])

@@ -17,7 +17,7 @@ from al_loop.loop import selection as picks
 from al_loop.loop.pool_scoring import quality_warning
 from al_loop.loop.selection import Context, pick
 from al_loop.structures.predictions import ScoredImages
-from strategies import STRATEGIES, Calibration, Ids, margin_sum
+from strategies import STRATEGIES, Calibration, Ids, margin_sum, without_detections
 
 
 def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
@@ -112,7 +112,30 @@ def test_of_many_images_without_detections_a_random_sample_is_compared() -> None
 def drawn_of(pool: ScoredImages, cycle: int) -> set[str]:
     """Return the images without detections that are compared for two picks."""
     candidates = picks._candidates(pool, STRATEGIES["dbal"], Context())
-    return {candidates.ids[i] for i in picks._without_detections(candidates, 2, CycleConfig(), cycle)}
+    return {
+        candidates.ids[i]
+        for i in picks._sample(candidates, without_detections(candidates), 200, CycleConfig(), cycle)
+    }
+
+
+def test_images_unlike_the_labelled_ones_are_explored() -> None:
+    """Farthest first, with detections or without; the second pick is also far from the first."""
+    pool = scored(40, empty=12)
+    settings = CycleConfig(k=10, explore_fraction=0.2, random_audit_fraction=0.0)
+    points = np.asarray(pool.embeddings[:], np.float64)
+    seen = points[[3, 30, 35]]
+    nearest = ((points[:, None] - seen[None]) ** 2).sum(axis=2).min(axis=1)
+    first = nearest.argmax()
+    nearest = np.minimum(nearest, ((points - points[first]) ** 2).sum(axis=1))
+    expected = {pool.image_ids[int(i)] for i in (first, nearest.argmax())}
+    context = Context(compared=seen.astype(np.float32))
+    for cycle in (1, 2):
+        found = [p for p in pick(pool, 10, settings, cycle, (), context) if p.reason.startswith("explore")]
+        assert {p.image_id for p in found} == expected
+        assert {p.reason for p in found} == {"explore: different from the labelled images"}
+    nothing = Context(compared=np.zeros((0, points.shape[1]), np.float32))
+    spread = [p for p in pick(pool, 10, settings, 1, (), nothing) if p.reason.startswith("explore")]
+    assert len(spread) == 2
 
 
 def test_an_audit_of_all_places_leaves_none_for_the_strategy() -> None:

@@ -1,0 +1,109 @@
+"""How many of the images that a cycle explores show an object that the model does not see.
+
+    .venv/bin/python benchmarks/explored.py --data SET --weights WEIGHTS.pth [--size 480 480]
+        [--trained 100 --seed 0] [--share 0.05] [--picks 10] [--seeds 3]
+
+SET holds pool.json (COCO) with many images without an object. WEIGHTS are of a model that was trained on
+`trained` images of it that `seed` draws, as benchmarks/ablation.py does. The model predicts all images. Each of
+`seeds` removes images with objects until `share` of the unlabelled ones have some. Among those without
+detections, images are picked by their distance to the labelled ones, as a cycle does; spread over them, as
+al-loop 0.1 did; and at random. Prints the share of the picks that show an object.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import class_names, labelled_images
+
+from al_loop.detector.checkpoint import load_into, read_weights
+from al_loop.detector.config.model_config import build_model, load_model_config
+from al_loop.detector.device import choose_device
+from al_loop.detector.inference.predict import Detector
+from al_loop.detector.inference.scoring import ScoreSettings, score_images
+from al_loop.state.prediction_store import ShardStore
+from al_loop.structures.boxes import Boxes, iou
+from al_loop.structures.images import LabelledImage
+from strategies import Candidates, select_coreset, select_kmeans
+
+Pick = Callable[[Candidates, int, np.random.Generator], Any]
+PICKS: dict[str, Pick] = {
+    "unlike the labelled images": select_coreset,
+    "spread": select_kmeans,
+    "at random": lambda candidates, k, rng: rng.permutation(len(candidates))[:k],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--config", default="lite")
+    parser.add_argument("--size", type=int, nargs=2)
+    parser.add_argument("--trained", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--picks", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+
+    classes = class_names(args.data / "pool.json")
+    config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
+    pool = labelled_images(args.data / "pool.json", classes)
+    network: Any = build_model(config)
+    load_into(network, read_weights(args.weights), "the model")
+    device = torch.device(choose_device("auto"))
+    with TemporaryDirectory() as folder:
+        store, detector = ShardStore(Path(folder)), Detector(network.to(device).eval(), config, device)
+        score_images(detector, [item.image for item in pool], store, ScoreSettings(0.05, 8, 0, 256))
+        scored = store.load([item.image.id for item in pool])
+        embeddings = np.array(scored.embeddings[:], np.float32)
+        predicted = scored.boxes_by_image()
+    groups = {
+        "all": np.ones(len(pool), bool),
+        "without a sure box": np.array([not len(predicted[item.image.id].above(0.3)) for item in pool]),
+        "without a box": np.array([not len(predicted[item.image.id]) for item in pool]),
+    }
+    shows = np.array([len(item.boxes) > 0 for item in pool])
+    missed = np.array([misses(item, predicted[item.image.id]) for item in pool])
+    order = np.random.default_rng(args.seed).permutation(len(pool))
+    labelled, rest = order[: args.trained], order[args.trained :]
+    shares: dict[tuple[str, str], list[float]] = {}
+    for seed in range(args.seeds):
+        rng = np.random.default_rng(seed)
+        healthy, defective = rest[~shows[rest]], rng.permutation(rest[shows[rest]])
+        kept = round(args.share / (1 - args.share) * len(healthy))
+        unlabelled = np.sort(np.concatenate([healthy, defective[:kept]]))
+        for group, inside in groups.items():
+            some = unlabelled[inside[unlabelled]]
+            names = [pool[int(i)].image.id for i in some]
+            print(
+                f"seed {seed}: {len(some)} images, {group}; the model misses objects on {missed[some].sum()}"
+            )
+            candidates = Candidates(
+                names, np.zeros(len(some)), embeddings[some], labelled=embeddings[labelled]
+            )
+            for name, pick in PICKS.items():
+                chosen = pick(candidates, args.picks, np.random.default_rng(seed))
+                shares.setdefault((group, name), []).append(float(missed[some[chosen]].mean()))
+    for (group, name), found in shares.items():
+        text = ", ".join(f"{share:.2f}" for share in found)
+        print(f"{group}, {name}: {np.mean(found):.2f} of {args.picks} picks ({text})")
+
+
+def misses(item: LabelledImage, found: Boxes) -> bool:
+    """Whether the model misses an object: no box of its class with a score of 0.3 has an IoU of 0.5 with it."""
+    assert found.scores is not None
+    sure = found.above(0.3)
+    same = item.boxes.labels[:, None] == sure.labels[None]
+    return bool(((iou(item.boxes.xyxy, sure.xyxy) * same).max(axis=1, initial=0.0) < 0.5).any())
+
+
+if __name__ == "__main__":
+    main()
