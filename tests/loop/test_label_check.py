@@ -16,6 +16,7 @@ from al_loop.evaluation.label_doubts import Doubt, Kind
 from al_loop.images import repository
 from al_loop.labelling import sync
 from al_loop.labelling.tasks.review import Review
+from al_loop.loop import review_stage
 from al_loop.loop.cycle import run_cycle
 from al_loop.loop.label_check import check_labels, in_words
 from al_loop.loop.review_stage import most_doubtful
@@ -71,6 +72,7 @@ def test_the_most_doubtful_labels_go_back_once(
     loop: SmallLoop, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the cycle is killed after the review."""
+    monkeypatch.setattr(review_stage, "_LEAST_LOSS", 1.0)
     home, reporter = with_share(loop, 0.2), Silent()
 
     def killed(*_: object) -> None:
@@ -151,7 +153,7 @@ def doubt(image: str, loss: float, kind: Kind = Kind.MISSING) -> Doubt:
 
 
 def test_an_image_has_all_its_reasons_and_small_losses_do_not_count() -> None:
-    doubts = [doubt("a", 3), doubt("b", 2), doubt("c", 1.5), doubt("a", 1.2, Kind.CLASS), doubt("b", 0.5)]
+    doubts = [doubt("a", 6), doubt("b", 5), doubt("c", 4), doubt("a", 3.2, Kind.CLASS), doubt("b", 2.9)]
     found = most_doubtful(doubts, 2, CLASSES)
     assert found == {
         "a": "Please check: no box at the top left (2, 3): the model sees nut (80 %); "
