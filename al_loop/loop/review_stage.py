@@ -20,8 +20,8 @@ from al_loop.state.model_registry import INITIAL
 from al_loop.state.stages import Output, run_stage
 from al_loop.state.workspace import Workspace
 
-#: Least loss of a label that is sent back: the model's box is right with a chance of 0.95 or more. If 5 % of the
-#: labels are wrong, such a label is as likely wrong as right.
+#: Least loss of a label that is sent back: the model's box is right with a chance of 0.95 or more. If 5 % of
+#: the labels are wrong, such a label is as likely wrong as right.
 _LEAST_LOSS = 3.0
 _MAX_REASONS = 3  # in the line above an image
 
