@@ -21,6 +21,8 @@ _SAME_OBJECT = 0.5
 _MAY_BE_SAME = 0.1
 #: IoU from which a labelled box is tight enough.
 _TIGHT = 0.8
+#: Loss of a labelled box that the model does not see, nats: as if it found half of the objects.
+_UNSEEN = float(np.log(2))
 #: Share of a predicted box inside an ignore region from which it says nothing about the labels.
 _IGNORED = 0.5
 #: Largest chance that a box is right, so that losses are finite.
@@ -65,8 +67,7 @@ def label_doubts(
 
     labelled: images that the model was not trained on.
     predicted: boxes by image id. An image without an entry is passed over.
-    calibration: gives the chance that a box is right, and how many objects the model misses. None: the score
-        is this chance, and the model finds half of the objects.
+    calibration: gives the chance that a box is right. None: the score is this chance.
     """
     doubts = [
         doubt
@@ -81,14 +82,12 @@ def _doubts_of(item: LabelledImage, found: Boxes, calibration: Calibration | Non
     """Yield the doubts of one image. found: one box for each object that the model sees."""
     assert found.scores is not None
     chances = found.scores if calibration is None else calibration.chances(found.labels, found.scores)
-    recall = 0.5 if calibration is None else 1 / (1 + calibration.missed_per_object)
-    unseen = float(-np.log1p(-min(recall, _MOST)))
     chances = np.minimum(chances, _MOST)
     overlaps = iou(item.boxes.xyxy, found.xyxy)
     image, best = item.image, overlaps.max(axis=1, initial=0.0)
     for index, (box, label) in enumerate(zip(item.boxes.xyxy, item.boxes.labels.tolist(), strict=True)):
         if best[index] < _MAY_BE_SAME:
-            yield Doubt(image, Kind.UNSEEN, unseen, box, label, None, 0.0)
+            yield Doubt(image, Kind.UNSEEN, _UNSEEN, box, label, None, 0.0)
             continue
         other = int(overlaps[index].argmax())
         predicted, chance = int(found.labels[other]), float(chances[other])
@@ -96,7 +95,8 @@ def _doubts_of(item: LabelledImage, found: Boxes, calibration: Calibration | Non
         if best[index] >= _SAME_OBJECT and predicted != label:
             yield Doubt(image, Kind.CLASS, loss, box, label, predicted, chance)
         elif best[index] < _TIGHT:
-            yield Doubt(image, Kind.OFF, loss * float(1 - best[index]), box, label, predicted, chance)
+            loss *= float(1 - best[index] / _TIGHT)
+            yield Doubt(image, Kind.OFF, loss, box, label, predicted, chance)
     free = overlaps.max(axis=0, initial=0.0) < _MAY_BE_SAME
     free &= covered(found.xyxy, item.ignored.xyxy).max(axis=1, initial=0.0) < _IGNORED
     for index in np.flatnonzero(free).tolist():
