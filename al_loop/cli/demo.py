@@ -58,9 +58,9 @@ REAL_NOTE = "The pool and the validation set are the photographs given with --ph
 class Sizes:
     """Numbers of rendered images: for pretraining, and as a stand-in for photographs."""
 
-    synthetic: int = 96
-    pool: int = 80
-    validation: int = 40
+    synthetic: int = 80
+    pool: int = 60
+    validation: int = 30
 
 
 @contextmanager
