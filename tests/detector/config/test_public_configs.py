@@ -61,7 +61,7 @@ def test_the_learning_rate_is_that_of_a_batch_of_4() -> None:
 
 @pytest.mark.integration
 def test_the_default_mask_head_of_r50_is_that_of_the_public_mask_rcnn() -> None:
-    """So that the public checkpoint fits."""
+    """So that the public checkpoint fits. The weight of the loss alone differs."""
     shipped = load_model_config("r50", ("a", "b", "c"))
     add_mask_head(shipped.model)
     public = load_model_config("mask-rcnn_r50_fpn_1x_coco", ("a", "b", "c"), masks=True)
@@ -69,7 +69,10 @@ def test_the_default_mask_head_of_r50_is_that_of_the_public_mask_rcnn() -> None:
     assert first == second
     heads = (config.model.roi_head.mask_head.to_dict() for config in (shipped, public))
     first_head, second_head = ({"class_agnostic": False, **head} for head in heads)
+    losses = [head.pop("loss_mask") for head in (first_head, second_head)]
     assert first_head == second_head
+    assert [loss.pop("loss_weight") for loss in losses] == [0.25, 1.0]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize("name", ["small", "mine.py", "faster-rcnn_r50_fpn_ciou_1x_coco"])
