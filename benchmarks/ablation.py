@@ -27,25 +27,21 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import torch
-from measuring import class_names, interval, labelled_images
+from measuring import class_names, interval, labelled_images, random_order, scored_by
 from mmengine.config import Config
 from plain_mmdet import MmdetTraining, train_with_mmdet, usual
 
 from al_loop.core.config import TrainConfig
-from al_loop.detector.checkpoint import CLASS_LAYERS, Weights, load_into, read_weights, write_weights
+from al_loop.detector.checkpoint import CLASS_LAYERS, Weights, read_weights, write_weights
 from al_loop.detector.config.mask_head import add_mask_head, has_mask_head
-from al_loop.detector.config.model_config import build_model, imagenet_start, load_model_config
+from al_loop.detector.config.model_config import imagenet_start, load_model_config
 from al_loop.detector.device import choose_device, default_workers
-from al_loop.detector.inference.predict import Detector
-from al_loop.detector.inference.scoring import ScoreSettings, score_images
 from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.detector.training.optimiser import training_precision
 from al_loop.detector.training.train import train
 from al_loop.evaluation.measure import measure
 from al_loop.images.coco import write_coco
 from al_loop.models.evaluation import boxes_of
-from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.images import LabelledImage
 from strategies import Candidates
 from strategies.registry import select
@@ -123,14 +119,8 @@ def evaluated(
     config: Config, weights: Weights, validation: Sequence[LabelledImage], folder: Path
 ) -> dict[str, float]:
     """Return AP and AP50 of a model; if it predicts masks, also their AP, AP50, and mean Dice."""
-    network: Any = build_model(config)
-    load_into(network, weights, "the trained model")
-    device = torch.device(choose_device("auto"))
-    detector, store = Detector(network.to(device).eval(), config, device), ShardStore(folder)
     masks = has_mask_head(config.model)
-    settings = ScoreSettings(0.05, 8, 0, 256, masks=masks)
-    score_images(detector, [item.image for item in validation], store, settings)
-    predicted = boxes_of(store.load(), validation, masks=masks)
+    predicted = boxes_of(scored_by(config, weights, validation, folder, masks=masks), validation, masks=masks)
     shutil.rmtree(folder)
     metrics = measure(validation, predicted, config.classes, outlined=masks, intervals=False)
     row = {"ap": metrics.ap, "ap50": metrics.ap50}
@@ -168,17 +158,13 @@ def picked(
     folder: Path,
 ) -> Sequence[int]:
     """Return the indices of the images to label. Strategies compare them by the features of the start."""
-    rng = np.random.default_rng(seed)
     if strategy == "random":
-        return [int(i) for i in rng.permutation(len(pool))[:count]]
-    network: Any = build_model(config)
-    load_into(network, start, "the start")
-    untrained = Detector(network.eval(), Config({**config, "untrained": True}), torch.device("cpu"))
-    ids, store = [item.image.id for item in pool], ShardStore(folder)
-    score_images(untrained, [item.image for item in pool], store, ScoreSettings(0.05, 8, 0, 256))
-    scored = store.load(ids)
+        return random_order(len(pool), seed)[:count]
+    scored = scored_by(Config({**config, "untrained": True}), start, pool, folder)
     candidates = Candidates(scored.image_ids, scored.uncertainty, scored.embeddings)
+    rng = np.random.default_rng(seed)
     chosen = [scored.image_ids[int(i)] for i in select(strategy, candidates, count, rng)]
+    ids = [item.image.id for item in pool]
     return [ids.index(name) for name in chosen]
 
 

@@ -13,22 +13,16 @@ the share of the picks on which the model misses an object.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
-from measuring import class_names, labelled_images
+from measuring import class_names, labelled_images, parser_of_a_model, random_order, scored_by
 
-from al_loop.detector.checkpoint import load_into, read_weights
-from al_loop.detector.config.model_config import build_model, load_model_config
-from al_loop.detector.device import choose_device
-from al_loop.detector.inference.predict import Detector
-from al_loop.detector.inference.scoring import ScoreSettings, score_images
-from al_loop.state.prediction_store import ShardStore
+from al_loop.detector.checkpoint import read_weights
+from al_loop.detector.config.model_config import load_model_config
 from al_loop.structures.boxes import Boxes, iou
 from al_loop.structures.images import LabelledImage
 from strategies import Candidates, select_coreset, select_kmeans
@@ -42,28 +36,16 @@ PICKS: dict[str, Pick] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--config", default="lite")
-    parser.add_argument("--size", type=int, nargs=2)
-    parser.add_argument("--trained", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", type=float, default=0.05)
+    parser = parser_of_a_model(__doc__.splitlines()[0], trained=100)
+    parser.set_defaults(share=0.05)
     parser.add_argument("--picks", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
 
     classes = class_names(args.data / "pool.json")
     config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
     pool = labelled_images(args.data / "pool.json", classes)
-    network: Any = build_model(config)
-    load_into(network, read_weights(args.weights), "the model")
-    device = torch.device(choose_device("auto"))
     with TemporaryDirectory() as folder:
-        store, detector = ShardStore(Path(folder)), Detector(network.to(device).eval(), config, device)
-        score_images(detector, [item.image for item in pool], store, ScoreSettings(0.05, 8, 0, 256))
-        scored = store.load([item.image.id for item in pool])
+        scored = scored_by(config, read_weights(args.weights), pool, Path(folder, "pool"))
         embeddings = np.array(scored.embeddings[:], np.float32)
         predicted = scored.boxes_by_image()
     groups = {
@@ -73,7 +55,7 @@ def main() -> None:
     }
     shows = np.array([len(item.boxes) > 0 for item in pool])
     missed = np.array([misses(item, predicted[item.image.id]) for item in pool])
-    order = np.random.default_rng(args.seed).permutation(len(pool))
+    order = np.array(random_order(len(pool), args.seed))
     labelled, rest = order[: args.trained], order[args.trained :]
     shares: dict[tuple[str, str], list[float]] = {}
     for seed in range(args.seeds):

@@ -13,26 +13,18 @@ that are planted. The labels of photographs have errors of their own, which coun
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
-import torch
-from measuring import class_names, labelled_images
+from measuring import class_names, labelled_images, parser_of_a_model, random_order, scored_by
 
-from al_loop.detector.checkpoint import load_into, read_weights
-from al_loop.detector.config.model_config import build_model, load_model_config
-from al_loop.detector.device import choose_device
-from al_loop.detector.inference.predict import Detector
-from al_loop.detector.inference.scoring import ScoreSettings, score_images
+from al_loop.detector.checkpoint import read_weights
+from al_loop.detector.config.model_config import load_model_config
 from al_loop.evaluation.label_doubts import Doubt, label_doubts
 from al_loop.evaluation.model_quality import calibration_of
-from al_loop.models.evaluation import boxes_of
-from al_loop.state.prediction_store import ShardStore
 from al_loop.structures.boxes import Boxes, FloatArray, iou
 from al_loop.structures.images import LabelledImage
 
@@ -42,7 +34,7 @@ FIRST = 20
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """A planted error. box: (4,) where the object is. places: (n, 4) where a doubt about it may be."""
+    """A planted error. places: (2, 4) xyxy of the box before and after it, where a doubt about it may be."""
 
     image_id: str
     kind: str
@@ -86,41 +78,20 @@ def found_by(doubt: Doubt, errors: Sequence[Planted]) -> int | None:
     return None
 
 
-def predict(
-    args: argparse.Namespace, config: Any, images: Sequence[LabelledImage], folder: Path
-) -> dict[str, Boxes]:
-    """Return the boxes of the model."""
-    network: Any = build_model(config)
-    load_into(network, read_weights(args.weights), "the model")
-    device = torch.device(choose_device("auto"))
-    store = ShardStore(folder)
-    detector = Detector(network.to(device).eval(), config, device)
-    score_images(detector, [item.image for item in images], store, ScoreSettings(0.05, 8, 0, 256))
-    return boxes_of(store.load(), images, masks=False)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--config", default="lite")
-    parser.add_argument("--size", type=int, nargs=2)
-    parser.add_argument("--trained", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", type=float, default=0.1)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = parser_of_a_model(__doc__.splitlines()[0], trained=0)
+    parser.set_defaults(share=0.1)
     args = parser.parse_args()
 
     classes = class_names(args.data / "pool.json")
     config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
     pool, validation = (labelled_images(args.data / f"{name}.json", classes) for name in ("pool", "val"))
-    order = np.random.default_rng(args.seed).permutation(len(pool))
-    images = [pool[int(i)] for i in sorted(order[args.trained :])]
+    images = [pool[i] for i in sorted(random_order(len(pool), args.seed)[args.trained :])]
     with TemporaryDirectory() as folder:
-        predicted = predict(args, config, images, Path(folder, "pool"))
-        calibration = calibration_of(
-            validation, predict(args, config, validation, Path(folder, "val")), classes
-        )
+        weights, place = read_weights(args.weights), Path(folder)
+        predicted = scored_by(config, weights, images, place / "pool").boxes_by_image()
+        judged = scored_by(config, weights, validation, place / "val").boxes_by_image()
+    calibration = calibration_of(validation, judged, classes)
     if calibration is not None and not calibration.is_useful:
         calibration = None
     auc = "unknown" if calibration is None else f"{calibration.auc:.2f}"

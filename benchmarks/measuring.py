@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from al_loop.structures.images import LabelledImage
+    from al_loop.structures.predictions import ScoredImages
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -106,6 +108,47 @@ def labelled_images(coco: Path, classes: Sequence[str]) -> list[LabelledImage]:
         LabelledImage(ImageFile(f"{n:05}", image.path, image.width, image.height), image.boxes)
         for n, image in enumerate(read_coco(coco, classes, outlines=True).images)
     ]
+
+
+def scored_by(
+    config: Any, weights: Any, images: Sequence[LabelledImage], folder: Path, *, masks: bool = False
+) -> ScoredImages:
+    """Return what a model predicts for images, in their order. folder: new, for the scores."""
+    from al_loop.detector.checkpoint import load_into
+    from al_loop.detector.config.model_config import build_model
+    from al_loop.detector.device import choose_device
+    from al_loop.detector.inference.predict import Detector
+    from al_loop.detector.inference.scoring import ScoreSettings, score_images
+    from al_loop.state.prediction_store import ShardStore
+
+    network, device = build_model(config), choose_device("auto")
+    load_into(network, weights, "the model")
+    detector, store = Detector(network.to(device).eval(), config, device), ShardStore(folder)
+    files = [item.image for item in images]
+    score_images(detector, files, store, ScoreSettings(0.05, 8, 0, 256, masks=masks))
+    return store.load([file.id for file in files])
+
+
+def random_order(count: int, seed: int) -> list[int]:
+    """Return the order in which the images of a pool are drawn as labels."""
+    return [int(i) for i in np.random.default_rng(seed).permutation(count)]
+
+
+def parser_of_a_model(description: str, trained: int) -> argparse.ArgumentParser:
+    """Return the options that name a set of photographs and a trained model.
+
+    trained: usual number of images of the set that it was trained on.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--config", default="lite")
+    parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
+    parser.add_argument("--trained", type=int, default=trained)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float)
+    parser.add_argument("--seeds", type=int, default=3)
+    return parser
 
 
 def random_model(config: Any) -> Any:

@@ -49,7 +49,7 @@ def run_cycle(
         picks = select_stage(workspace, cycle, rescored, reporter)
         pushed = push_stage(workspace, cycle, picks, rescored, reporter)
         labels = pull_stage(workspace, cycle, pushed, reporter, incomplete=incomplete)
-        review_stage(workspace, cycle, pushed, reporter)
+        review_stage(workspace, cycle, pushed, labels, reporter)
         candidate = train_stage(workspace, cycle, labels, reporter)
         comparison = evaluate(workspace, candidate, reporter)
         reason = decide(workspace, cycle, candidate, comparison, reporter)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from al_loop.core.config import Config
 from al_loop.core.console import Reporter
 from al_loop.core.errors import AlLoopError, DataError, WorkspaceError
 from al_loop.core.frozen_settings import thawed
@@ -18,7 +19,7 @@ from al_loop.state.database.cycle_table import CycleRow, all_cycles, read_cycle
 from al_loop.state.database.label_table import drawn_in_cycles, set_size
 from al_loop.state.database.pick_table import picks_of
 from al_loop.state.file_hashes import shards_in
-from al_loop.state.model_registry import INITIAL
+from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.score_key import ScoreKey
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import LabelledImage
@@ -48,10 +49,10 @@ def check_labels(workspace: Workspace, number: int | None, reporter: Reporter) -
     Raises DataError if there is no such cycle.
     """
     rows = all_cycles(workspace.store) if number is None else [_cycle(workspace, number)]
-    by_cycle, found = labels_by_cycle(workspace), LabelCheck()
+    by_cycle, found = labels_by_cycle(workspace, repository.labelled(workspace)), LabelCheck()
     for row in rows:
         if labelled := by_cycle.get(row.number):
-            _add(found, row.number, labelled, partial(doubts_of, workspace, row, labelled, reporter))
+            _add(found, row.number, labelled, partial(_doubts_of_cycle, workspace, row, labelled, reporter))
     if number is None and model_registry.has_model(workspace) and set_size(workspace.store, VALIDATION):
         truth = repository.validation(workspace)
         _add(found, 0, truth, partial(_doubts_of_validation, workspace, truth, reporter))
@@ -87,26 +88,39 @@ def _cycle(workspace: Workspace, number: int) -> CycleRow:
     return row
 
 
-def labels_by_cycle(workspace: Workspace) -> dict[int, list[LabelledImage]]:
-    """Return the images of the pool that people have labelled in cycles, by cycle."""
+def labels_by_cycle(
+    workspace: Workspace, labelled: Sequence[LabelledImage]
+) -> dict[int, list[LabelledImage]]:
+    """Return those of the labelled images that people have labelled in cycles, by cycle."""
     cycles, found = drawn_in_cycles(workspace.store), dict[int, list[LabelledImage]]()
-    for item in repository.labelled(workspace):
+    for item in labelled:
         if (number := cycles.get(item.image.id)) is not None:
             found.setdefault(number, []).append(item)
     return found
 
 
-def doubts_of(
+def _doubts_of_cycle(
     workspace: Workspace, row: CycleRow, labelled: Sequence[LabelledImage], reporter: Reporter
+) -> list[Doubt]:
+    model = model_registry.get_model(workspace, row.model_id)
+    return doubts_of(workspace, model, thawed(row.settings), labelled, reporter)
+
+
+def doubts_of(
+    workspace: Workspace,
+    model: Model,
+    settings: Config,
+    labelled: Sequence[LabelledImage],
+    reporter: Reporter,
 ) -> list[Doubt]:
     """Return what the model that a cycle began with contradicts. It reads the scores that picked the images.
 
+    settings: of the cycle.
     Raises WorkspaceError if there are no scores, as of a model without a training.
     """
-    model = model_registry.get_model(workspace, row.model_id)
     if model.origin == INITIAL:
         raise WorkspaceError(f"{model.id} was not trained")
-    store = shards_in(workspace, workspace.scores_dir(ScoreKey.of(thawed(row.settings), model.id)))
+    store = shards_in(workspace, workspace.scores_dir(ScoreKey.of(settings, model.id)))
     if store.damaged():
         raise WorkspaceError(f"the scores in {store.folder} are damaged or gone")
     scored = store.load([item.image.id for item in labelled])

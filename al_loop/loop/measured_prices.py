@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from al_loop.state.database.cycle_table import all_cycles
+from al_loop.state.database.label_table import longest_time
 from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
 from strategies import Prices, learn_prices
 
-#: A task that was open for more than this many medians does not count: nobody worked on it all the time.
-_LEFT_OPEN = 10.0
 #: An answer in less time, s, was given without a look at the image.
 _LEAST_TIME = 1.0
 
@@ -27,6 +26,5 @@ def measured_prices(workspace: Workspace) -> Prices | None:
         answers |= output_of_cycle(workspace, row.number, "pull").get("actions", {})
     table = np.array(list(answers.values()), np.float64).reshape(-1, 4)
     table = table[table[:, 0] >= _LEAST_TIME]
-    if len(table):
-        table = table[table[:, 0] <= _LEFT_OPEN * np.median(table[:, 0])]
+    table = table[table[:, 0] <= longest_time(table[:, 0].tolist())]
     return learn_prices(table[:, 0], table[:, 1:])

@@ -14,11 +14,11 @@ from al_loop.labelling.open_tasks import tab_address
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.label_check import doubts_of, in_words, labels_by_cycle
 from al_loop.loop.selection_stages import stage_of
-from al_loop.state.database.cycle_table import read_cycle
 from al_loop.state.database.pick_table import expected_picks
 from al_loop.state.model_registry import INITIAL
 from al_loop.state.stages import Output, run_stage
 from al_loop.state.workspace import Workspace
+from al_loop.structures.images import LabelledImage
 
 #: Least loss of a label that is sent back: the model's box is right with a chance of 0.95 or more. If 5 % of
 #: the labels are wrong, such a label is as likely wrong as right.
@@ -26,17 +26,22 @@ _LEAST_LOSS = 3.0
 _MAX_REASONS = 3  # in the line above an image
 
 
-def review_stage(workspace: Workspace, cycle: Cycle, pushed: Output, reporter: Reporter) -> None:
+def review_stage(
+    workspace: Workspace, cycle: Cycle, pushed: Output, labels: Sequence[LabelledImage], reporter: Reporter
+) -> None:
     """Make a tab of the labels of the cycle that the model contradicts most, at most a share of k images.
 
     The cycle goes on without an answer: the next one pulls what people correct.
+
+    labels: all that the cycle trains on.
     """
     fraction = workspace.config.label_studio.review_fraction
     if cycle.model.origin == INITIAL or not fraction:
         return
 
     def work(_: Path) -> Output:
-        reasons = _reasons(workspace, cycle, fraction, reporter)
+        labelled = labels_by_cycle(workspace, labels).get(cycle.number, [])
+        reasons = _reasons(workspace, cycle, fraction, labelled, reporter)
         if not reasons:
             return {"tasks": 0}
         try:
@@ -56,18 +61,23 @@ def review_stage(workspace: Workspace, cycle: Cycle, pushed: Output, reporter: R
         )
 
 
-def _reasons(workspace: Workspace, cycle: Cycle, fraction: float, reporter: Reporter) -> dict[str, str]:
-    """Return why each image is sent back, by image, the most doubtful first."""
-    row, labelled = read_cycle(workspace.store, cycle.number), labels_by_cycle(workspace).get(cycle.number)
-    if row is None or not labelled:
+def _reasons(
+    workspace: Workspace,
+    cycle: Cycle,
+    fraction: float,
+    labelled: Sequence[LabelledImage],
+    reporter: Reporter,
+) -> dict[str, str]:
+    """Return why each image is sent back, by image, the most doubtful first. labelled: in this cycle."""
+    with_task = {row.image_id for row in expected_picks(workspace.store, cycle.number)}
+    labelled = [item for item in labelled if item.image.id in with_task]
+    if not labelled:
         return {}
     try:
-        doubts = doubts_of(workspace, row, labelled, reporter)
+        doubts = doubts_of(workspace, cycle.model, cycle.settings, labelled, reporter)
     except AlLoopError as error:
         reporter.line(f"  review: left out: {error}")
         return {}
-    with_task = {row.image_id for row in expected_picks(workspace.store, cycle.number)}
-    doubts = [doubt for doubt in doubts if doubt.image.id in with_task]
     return most_doubtful(doubts, math.ceil(fraction * cycle.k), workspace.config.classes)
 
 

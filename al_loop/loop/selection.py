@@ -1,4 +1,4 @@
-"""Select images to label: picks of the strategy, a random audit sample, images without detections."""
+"""Select images to label: picks of the strategy, a random audit sample, images unlike the labelled ones."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from strategies import (
 _SAMPLE, _PIECE = 65_536, 1024
 _COMPARED_PER_PICK = 1000  # images among which one is explored
 _SPREAD_PER_PICK = 100  # the same if there are no labelled images
+_NOVEL, _SPREAD = "different from the labelled images", "no detections, different from the others without"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +85,11 @@ def pick(
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
     audited = [] if strategy.unbiased else _audit(candidates, k, settings, cycle, labelled)
-    explored = (
-        _explore(candidates, k, audited, settings, cycle, rng, context.compared) if explores(settings) else []
-    )
+    compared = context.compared if context.compared is not None and len(context.compared) else None
+    explored = _explore(candidates, k, audited, settings, cycle, rng, compared) if explores(settings) else []
     exploited = _exploit(candidates, k, [*audited, *explored], settings, rng)
     reasons = dict.fromkeys(audited, "audit: drawn at random, to measure the model")
-    reasons |= dict.fromkeys(
-        explored,
-        "explore: different from the labelled images"
-        if context.compared is not None and len(context.compared)
-        else "explore: no detections, different from the others without",
-    )
+    reasons |= dict.fromkeys(explored, f"explore: {_SPREAD if compared is None else _NOVEL}")
     sizes = _cluster_sizes(candidates, exploited) if strategy.clusters and exploited else [0] * len(exploited)
     reasons |= {
         i: _reason(candidates, i, settings.strategy, n) for i, n in zip(exploited, sizes, strict=True)
@@ -155,20 +150,20 @@ def _explore(
 ) -> list[int]:
     """Return the indices of the explore quota: the images farthest from labelled ones and from each other.
 
-    compared: (l, d) embeddings of labelled images. Without any, the quota is spread over the embeddings of
+    compared: (l, d) embeddings of labelled images, l > 0. None: the quota is spread over the embeddings of
         images without detections.
     """
     quota = round(settings.explore_fraction * k)
-    if compared is not None and len(compared):
+    if compared is None:
+        size, rows, among = quota * _SPREAD_PER_PICK, without_detections(candidates), candidates
+    else:
         size, rows = quota * _COMPARED_PER_PICK, candidates.order
         among = replace(candidates, labelled=compared)
-    else:
-        size, rows, among = quota * _SPREAD_PER_PICK, without_detections(candidates), candidates
     rest = np.setdiff1d(_sample(candidates, rows, size, settings, cycle), list(taken))
     count = min(quota, len(rest), k - len(taken))
     if not count:
         return []
-    choose = select_kmeans if among is candidates else select_coreset
+    choose = select_kmeans if compared is None else select_coreset
     return [int(rest[i]) for i in choose(among.subset(rest), count, rng)]
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.failing_proxy import Proxy, proxied
 from support.labelling_tasks import CLASSES, Running, send_tasks
+from support.synced_workspace import Line
 
 from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.task import OutgoingTask, PushResult
 from al_loop.labelling.server import server
 from al_loop.labelling.tasks import push as push_module
 from al_loop.labelling.tasks.project import ensure_project
+from al_loop.state.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +55,9 @@ def send(label_studio: Running, project: int, proxy: Proxy) -> Callable[..., Pus
         return send_tasks(connection, project, tasks, label_studio.images, batch=batch)
 
     return run
+
+
+@pytest.fixture
+def line(filled: Workspace, label_studio: Running, monkeypatch: pytest.MonkeyPatch) -> Line:
+    monkeypatch.setenv("AL_LOOP_LABEL_STUDIO_TOKEN", label_studio.info.token)
+    return Line(filled, label_studio)

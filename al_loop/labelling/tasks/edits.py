@@ -51,7 +51,7 @@ def hasty_notes(tasks: Sequence[PulledTask]) -> list[str]:
 
 def _changed(edits: Edits | None) -> bool:
     """Whether a person has changed the model's boxes; True if none were shown."""
-    return edits is None or edits.kept != edits.final or edits.deleted > 0
+    return edits is None or edits != Edits(kept=edits.kept)
 
 
 def count_edits(proposed: Sequence[object], submitted: object, size: ImageSize) -> Edits:

@@ -50,19 +50,22 @@ def pull(
         api.project(project_id)  # a deleted project must not look like a batch of deleted tasks
         tasks = group_by_key(api.tasks(project_id, batch_filter(batch), whole=True))
         tasks |= tasks_with_keys(
-            api, project_id, [want.task_key for want in expected if want.task_key not in tasks]
+            api, project_id, [want.task_key for want in expected if want.task_key not in tasks], whole=True
         )
         users = api.users() if tasks else {}
     reader = _Reader(rules, users, f"{connection.base_url}/projects/{project_id}/data?task=")
     return [reader.read(want, tasks.get(want.task_key, [])) for want in expected]
 
 
-def tasks_with_keys(api: Api, project_id: int, keys: Sequence[str]) -> dict[str, list[Json]]:
-    """Return tasks of any batch by their keys: a task that is missing from a list need not be deleted."""
+def tasks_with_keys(api: Api, project_id: int, keys: Sequence[str], *, whole: bool) -> dict[str, list[Json]]:
+    """Return tasks of any batch by their keys: a task that is missing from a list need not be deleted.
+
+    whole: with annotations and predictions; otherwise id and data only.
+    """
     groups: dict[str, list[Json]] = {}
     for start in range(0, len(keys), _KEYS_PER_REQUEST):
         some = list(keys[start : start + _KEYS_PER_REQUEST])
-        tasks = api.tasks(project_id, condition("data.al_key", "in_list", "List", some), whole=True)
+        tasks = api.tasks(project_id, condition("data.al_key", "in_list", "List", some), whole=whole)
         groups |= {key: group for key, group in group_by_key(tasks).items() if key in some}
     return groups
 

@@ -14,7 +14,7 @@ from al_loop.labelling.tasks.push import ensure_view, tab_url
 def task_pages(connection: Connection, project_id: int, keys: Sequence[str]) -> dict[str, str]:
     """Return the addresses of tasks, by key. Tasks that were deleted are left out."""
     with connection.open() as api:
-        groups = tasks_with_keys(api, project_id, keys)
+        groups = tasks_with_keys(api, project_id, keys, whole=False)
     page = f"{connection.base_url}/projects/{project_id}/data?task="
     return {key: f"{page}{max(task['id'] for task in tasks)}" for key, tasks in groups.items()}
 
@@ -38,7 +38,7 @@ def send_back(
     The annotations stay as they are.
     """
     with connection.open() as api:
-        groups = tasks_with_keys(api, project_id, list(reasons))
+        groups = tasks_with_keys(api, project_id, list(reasons), whole=False)
         for key, tasks in groups.items():
             for task in tasks:
                 api.change_data(task["id"], task["data"] | {"reason": reasons[key], REVIEW: batch})

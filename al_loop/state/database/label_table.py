@@ -219,8 +219,13 @@ def timed_labels(store: Store) -> list[TimedLabel]:
         "SELECT image_id, lead_time_s, json_array_length(boxes) AS boxes FROM labels "
         "WHERE lead_time_s > 0 AND status != 'skipped' ORDER BY image_id",
     )
-    longest = _LEFT_OPEN * median(row.lead_time_s for row in rows) if rows else 0.0
+    longest = longest_time([row.lead_time_s for row in rows])
     return [row for row in rows if row.lead_time_s <= longest]
+
+
+def longest_time(seconds: Sequence[float]) -> float:
+    """Return the longest time of an answer that counts, s: _LEFT_OPEN medians of the times of all answers."""
+    return _LEFT_OPEN * median(seconds) if len(seconds) else 0.0
 
 
 def stream_labels(store: Store) -> Iterator[CheckedLabel]:
