@@ -69,6 +69,8 @@ def main() -> None:
             print(
                 f"seed {seed}: {len(some)} images, {group}; the model misses objects on {missed[some].sum()}"
             )
+            if len(some) < args.picks:
+                continue
             candidates = Candidates(
                 names, np.zeros(len(some)), embeddings[some], labelled=embeddings[labelled]
             )
