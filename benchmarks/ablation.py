@@ -73,7 +73,7 @@ def set_value(tree: Any, key: str, value: Any) -> None:
 def train_and_evaluate(
     args: argparse.Namespace, data: Path, settings: dict[str, Any], seed: int, folder: Path
 ) -> dict[str, Any]:
-    """Train on images that the seed draws. Return AP, AP50, and the seconds of the training."""
+    """Train on images that the seed draws. Return AP, AP50, AP75, and the seconds of the training."""
     classes = class_names(data / "pool.json")
     config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
     plain: dict[str, Any] = {}
@@ -118,12 +118,12 @@ def train_and_evaluate(
 def evaluated(
     config: Config, weights: Weights, validation: Sequence[LabelledImage], folder: Path
 ) -> dict[str, float]:
-    """Return AP and AP50 of a model; if it predicts masks, also their AP, AP50, and mean Dice."""
+    """Return AP, AP50 and AP75 of a model; if it predicts masks, also their AP, AP50, and mean Dice."""
     masks = has_mask_head(config.model)
     predicted = boxes_of(scored_by(config, weights, validation, folder, masks=masks), validation, masks=masks)
     shutil.rmtree(folder)
     metrics = measure(validation, predicted, config.classes, outlined=masks, intervals=False)
-    row = {"ap": metrics.ap, "ap50": metrics.ap50}
+    row = {"ap": metrics.ap, "ap50": metrics.ap50, "ap75": metrics.ap75}
     if (found := metrics.masks) is not None:
         row |= {"mask_ap": found.ap, "mask_ap50": found.ap50, "dice": found.mean_dice.value}
     return row
@@ -181,12 +181,14 @@ def report(rows: Sequence[dict[str, Any]], column: str, names: Sequence[str], ba
             found = [row for (other, _), row in of_set.items() if other == name]
             if not found:
                 continue
-            ap, ap50, seconds = (np.mean([row[key] for row in found]) for key in ("ap", "ap50", "seconds"))
+            ap, ap50, ap75, seconds = (
+                np.mean([row[key] for row in found]) for key in ("ap", "ap50", "ap75", "seconds")
+            )
             pairs = [
                 row["ap"] - of_set[base, row["seed"]]["ap"] for row in found if (base, row["seed"]) in of_set
             ]
             change = f"  AP - {base} {interval(pairs)}" if pairs and name != base else ""
-            text = f"  {name}: AP {ap:.3f}, AP50 {ap50:.3f}"
+            text = f"  {name}: AP {ap:.3f}, AP50 {ap50:.3f}, AP75 {ap75:.3f}"
             if all("dice" in row for row in found):
                 ap50, dice = (np.mean([row[key] for row in found]) for key in ("mask_ap50", "dice"))
                 text += f", mask AP50 {ap50:.3f}, Dice {dice:.3f}"
