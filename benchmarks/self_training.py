@@ -72,7 +72,13 @@ class Trial:
         shutil.rmtree(job.folder)
         metrics = evaluate(self.test, self.boxes(file, self.test), self.job.config.classes)
         known = sum(threshold is not None for threshold in thresholds)
-        return {"ap": metrics.ap, "ap50": metrics.ap50, "ap75": metrics.ap75, "seconds": seconds, "thresholds": known}
+        return {
+            "ap": metrics.ap,
+            "ap50": metrics.ap50,
+            "ap75": metrics.ap75,
+            "seconds": seconds,
+            "thresholds": known,
+        }
 
     def second(self, job: TrainingJob, kind: str, thresholds: tuple[float | None, ...]) -> TrainingJob:
         """Return the job of a training that starts from the weights of the first."""

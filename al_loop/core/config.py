@@ -258,6 +258,7 @@ class LabelStudioConfig(Section, frozen=True):
     # Whose boxes count if several people have labelled an image; users: their e-mails, in order of priority.
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
     users: types.Texts = ()
+    overlap: types.People = 1  # people who label each image
     port: types.Port | None = None  # of the embedded server
     # How browsers get images. "auto": local files from the embedded server, uploads to any other.
     images: Literal["auto", "local-files", "upload", "s3"] = "auto"

@@ -63,6 +63,7 @@ WindowCount = Annotated[int, Meta(ge=1, le=1000)]
 FalseAlarms = Annotated[float, Meta(gt=0, lt=1)]
 Horizon = Annotated[int, Meta(ge=1, le=1_000_000)]
 Effect = Annotated[float, Meta(ge=0, le=100)]
+People = Annotated[int, Meta(ge=1, le=20)]
 Minutes = Annotated[int, Meta(ge=1, le=10080)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 

@@ -14,7 +14,7 @@ from al_loop.labelling.backend import connect, server_name
 from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.failures import NotFoundError
 from al_loop.labelling.client.image_serving import LocalFiles
-from al_loop.labelling.client.task import Edits, OutgoingTask, PulledTask, PushResult, TaskState
+from al_loop.labelling.client.task import Agreement, Edits, OutgoingTask, PulledTask, PushResult, TaskState
 from al_loop.labelling.open_tasks import (
     NO_BOXES,
     PROJECT,
@@ -50,6 +50,8 @@ class PullResult:
     actions: by image, the seconds of the answer, and how many boxes were confirmed or corrected, deleted, and
         drawn. Without answers of which the time is not known.
     disagreements: by image, the share of boxes on which several people disagree.
+    agreement: of all people.
+    awaited: number of finished tasks that further people have to answer.
     late: number of labels of earlier cycles that were added or changed since the last pull.
     """
 
@@ -59,6 +61,8 @@ class PullResult:
     edits: Edits = field(default_factory=Edits)
     actions: dict[str, tuple[float, int, int, int]] = field(default_factory=dict)
     disagreements: dict[str, float] = field(default_factory=dict)
+    agreement: Agreement = field(default_factory=Agreement)
+    awaited: int = 0
     late: int = 0
 
     @property
@@ -74,15 +78,20 @@ class PullResult:
 
     @property
     def complete(self) -> bool:
-        """Whether all tasks are finished; a refused one waits for its correction."""
-        return self.answered == self.total
+        """Whether all tasks are finished, by everybody; a refused one waits for its correction."""
+        return self.answered == self.total and not self.awaited
 
 
 def project(workspace: Workspace, connection: Connection) -> int:
     """Return the id of the workspace's project on a server; create it on the first call."""
     config = workspace.config
     project_id = ensure_project(
-        connection, config.name, config.classes, known_project(workspace), outlined=config.outlined
+        connection,
+        config.name,
+        config.classes,
+        known_project(workspace),
+        outlined=config.outlined,
+        overlap=config.label_studio.overlap,
     )
     write_fact(workspace.store, project_fact(workspace), str(project_id))
     return project_id
@@ -259,7 +268,9 @@ def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, projec
             if task.boxes is not None and task.lead_time_s
         },
         edits=sum((task.edits for task in tasks if task.edits), Edits()),
-        disagreements={t.image_id: t.disagreement for t in tasks if t.disagreement is not None},
+        disagreements={task.image_id: 1 - task.agreement.share for task in tasks if task.agreement},
+        agreement=sum((task.agreement for task in tasks if task.agreement), Agreement()),
+        awaited=sum(task.awaited > 0 for task in tasks),
     )
 
 
@@ -313,7 +324,7 @@ def _newest_change_fact(workspace: Workspace, project_id: int) -> str:
 def _label_rules(workspace: Workspace) -> LabelRules:
     config = workspace.config
     policy = Policy(config.label_studio.annotators, config.label_studio.users)
-    return LabelRules(config.classes, policy, config.outlined)
+    return LabelRules(config.classes, policy, config.outlined, config.label_studio.overlap)
 
 
 def _write_answer(workspace: Workspace, cycle: int, task: PulledTask) -> None:

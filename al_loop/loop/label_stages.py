@@ -160,6 +160,8 @@ def pull_stage(
         _report_answers(pulled, reporter)
         if not pulled.complete and not (incomplete and pulled.answered):
             raise Waiting(_waiting(workspace, pushed, pulled))
+        if pulled.agreement.people:
+            reporter.line(f"  {printable(str(pulled.agreement))}")
         for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_MAX_LISTED]:
             if share > 0:
                 reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
@@ -174,6 +176,7 @@ def pull_stage(
             "edits": asdict(pulled.edits),
             "actions": pulled.actions,
             "disagreements": pulled.disagreements,
+            "agreement": asdict(pulled.agreement),
         }
 
     def valid(done: Output) -> bool:
@@ -217,6 +220,11 @@ def _waiting(workspace: Workspace, pushed: Output, pulled: sync.PullResult) -> s
         f"{pulled.answered} of {pulled.total} labelled. Label the rest:{queues}",
         "Then run again: al-loop cycle",
     ]
+    if pulled.awaited:
+        overlap = workspace.config.label_studio.overlap
+        lines.insert(
+            1, f"{pulled.awaited} of these wait for another person: label_studio.overlap = {overlap}"
+        )
     if refused := pulled.counts.get("refused", 0):
         command = "al-loop cycle --partial" if pulled.answered else "al-loop cycle --abandon"
         lines.append(f"{refused} refused tasks wait for correction. To continue without them: {command}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from al_loop.core.config import Config
 from al_loop.evaluation.detection_counts import COUNT_RULES, CountRuleName, Counts
 from al_loop.evaluation.precision_recall import ClassCurves
-from al_loop.labelling.client.task import Edits
+from al_loop.labelling.client.task import Agreement, Edits
 from al_loop.report.time_saved import TimeSaved
 from al_loop.state.database.label_table import LabelCost
 from al_loop.state.database.model_table import Evaluation, PromotionRow
@@ -231,6 +231,7 @@ class Report:
     metric: AP of masks or of boxes, of which the page shows curve and classes: that of promotions, if a model
         has it.
     curves: of each set whose predictions are stored.
+    agreement: of people who labelled the same images.
     """
 
     name: str
@@ -247,6 +248,7 @@ class Report:
     promotions: tuple[PromotionRow, ...]
     cost: LabelCost
     time_saved: TimeSaved | None
+    agreement: Agreement
     errors: Errors | None
     curves: tuple[SetCurves, ...]
     monitor: MonitorSection

@@ -14,7 +14,7 @@ from al_loop.core.frozen_settings import UnreadableError, thawed
 from al_loop.evaluation.detection_counts import CountRuleName, count
 from al_loop.evaluation.precision_recall import class_curves
 from al_loop.images.repository import validation
-from al_loop.labelling.client.task import Edits
+from al_loop.labelling.client.task import Agreement, Edits
 from al_loop.labelling.open_tasks import queue_address
 from al_loop.loop.status import describe, pool_counts
 from al_loop.models.evaluation import boxes_of, predictions_dir
@@ -41,7 +41,7 @@ from al_loop.state.database.model_table import Evaluation, read_evaluation
 from al_loop.state.database.store import Store
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import all_models, current_model, has_model, saved_metrics
-from al_loop.state.stages import Output, output_of
+from al_loop.state.stages import Output, output_of, output_of_cycle
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.boxes import Boxes
 from al_loop.structures.images import ImageFile, LabelledImage
@@ -72,6 +72,7 @@ def gather(workspace: Workspace, rule: CountRuleName = "iou") -> Report:
             promotions=tuple(model_table.all_promotions(store)),
             cost=label_table.label_cost(store),
             time_saved=time_saved(workspace),
+            agreement=_agreement(workspace, cycles),
             errors=_errors(predicted, rule),
             curves=_curves(workspace, predicted),
             monitor=monitor_section(workspace),
@@ -86,6 +87,12 @@ def _pool(workspace: Workspace) -> Pool:
         validation=label_table.set_size(store, VALIDATION),
         rendered=rendered_count(store),
     )
+
+
+def _agreement(workspace: Workspace, cycles: Sequence[CycleRow]) -> Agreement:
+    """Return how far people agree in all cycles. Older pulls counted no agreement."""
+    pulled = [output_of_cycle(workspace, cycle.number, "pull") for cycle in cycles]
+    return sum((Agreement(**done["agreement"]) for done in pulled if "agreement" in done), Agreement())
 
 
 def _cycles(workspace: Workspace) -> list[CycleRow]:

@@ -19,9 +19,10 @@ from support.labelling_tasks import BLOCKS, CLASSES, Running, block_tasks, fetch
 
 from al_loop.cli.simulated_annotator import AnnotatorCounts, SimulatedAnnotator
 from al_loop.labelling.client.responses import Json
-from al_loop.labelling.client.task import PulledTask, TaskState
+from al_loop.labelling.client.task import Agreement, PulledTask, TaskState
 from al_loop.labelling.server.users import add_user
 from al_loop.labelling.tasks.agreement import Policy
+from al_loop.labelling.tasks.project import ensure_project
 from al_loop.labelling.tasks.push import batch_filter
 from al_loop.structures.boxes import Boxes
 
@@ -44,8 +45,8 @@ class Queue:
         names = (f"ada-{project}@example.org", f"bob-{project}@example.org")
         self.ada, self.bob = (Person(name, add_user(running.info, name)) for name in names)
 
-    def pull(self, policy: Policy | None = None) -> list[PulledTask]:
-        return fetch_tasks(self.info.connection, self.project, self.tasks, policy=policy)
+    def pull(self, policy: Policy | None = None, overlap: int = 1) -> list[PulledTask]:
+        return fetch_tasks(self.info.connection, self.project, self.tasks, policy=policy, overlap=overlap)
 
     def ids(self) -> list[int]:
         return [task.task_id or 0 for task in self.pull()]
@@ -93,7 +94,8 @@ def test_both_open_the_same_picture(
     assert (first.state, first.annotator) == (TaskState.LABELLED, queue.bob.email)
     assert first.boxes is not None
     np.testing.assert_allclose(first.boxes.xyxy, corners(np.array(BLOCKS[1:])), atol=1e-6)
-    assert first.disagreement == pytest.approx(1 / 3)  # one of three boxes is not the other's
+    assert first.agreement is not None
+    assert first.agreement.share == pytest.approx(2 / 3)  # one of three boxes is not the other's
     (by_ada, *_) = queue.pull(Policy("user", (queue.ada.email,)))
     assert by_ada.boxes is not None
     np.testing.assert_allclose(by_ada.boxes.xyxy, corners(hers), atol=1e-6)
@@ -171,7 +173,7 @@ def test_two_people_and_a_pull_at_the_same_time(queue: Queue) -> None:
         annotations = there[task.task_id or 0]
         by = Counter(a["completed_by"] for a in annotations)
         assert set(by.values()) == {1}
-        assert task.disagreement == (0.5 if len(by) == 2 else None)
+        assert (task.agreement and task.agreement.share) == (0.5 if len(by) == 2 else None)
         last = max(annotations, key=lambda a: (a["updated_at"], a["id"]))
         assert task.annotation_id == last["id"]
         assert task.boxes is not None
@@ -179,3 +181,31 @@ def test_two_people_and_a_pull_at_the_same_time(queue: Queue) -> None:
             task.boxes.labels.tolist()
             == truth[queue.ada if task.annotator == queue.ada.email else queue.bob].labels.tolist()
         )
+
+
+def test_two_people_label_every_image(queue: Queue) -> None:
+    """Each gets all images once, and a pull waits for both. A skip is an answer."""
+    connection = queue.info.connection
+    assert ensure_project(connection, "unused", CLASSES, queue.project, overlap=2) == queue.project
+    assert ensure_project(connection, "unused", CLASSES, queue.project) == queue.project  # 2 stays
+    assert {task.awaited for task in queue.pull()} == {0}
+    corner = corners(np.array(BLOCKS))
+    answers = {
+        queue.ada: Boxes(corner, np.array([0, 1])),
+        queue.bob: Boxes(corner, np.array([0, 2])),
+    }
+    for left, (person, boxes) in zip((1, 0), answers.items(), strict=True):
+        skipped = queue.tasks[left].image_id
+        one = SimulatedAnnotator(queue.info.url, person.email, person.password)
+        counts = one.annotate(
+            queue.project,
+            queue.pushed.view_id,
+            lambda name, boxes=boxes, skipped=skipped: None if name == skipped else boxes,
+            classes=CLASSES,
+        )
+        assert (counts.labelled, counts.skipped) == (3, 1)
+        assert [task.awaited for task in queue.pull(overlap=2)] == [left] * 4
+    ada, bob = queue.ada.email, queue.bob.email
+    found = [task.agreement for task in queue.pull(overlap=2)]
+    half = Agreement({ada: (2, 4), bob: (2, 4)}, {CLASSES[0]: (2, 2), CLASSES[1]: (0, 1), CLASSES[2]: (0, 1)})
+    assert found == [None, None, half, half]

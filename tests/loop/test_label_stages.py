@@ -13,10 +13,14 @@ from support.small_loop import SmallLoop, small_loop
 from al_loop.core.console import Silent
 from al_loop.core.errors import WorkspaceError
 from al_loop.images.pool_labels import add_labelled
+from al_loop.labelling import sync
+from al_loop.labelling.client.task import Agreement
+from al_loop.labelling.sync import PullResult
 from al_loop.loop.cycle import run_cycle
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.label_stages import blind_tasks
 from al_loop.models import evaluation
+from al_loop.report import write_report
 from al_loop.state.database.pick_table import picks_of
 from al_loop.state.model_registry import INITIAL, current_model
 from al_loop.state.stages import output_of_cycle
@@ -82,3 +86,25 @@ def test_which_tasks_are_blind_depends_on_seed_cycle_and_share(loop: SmallLoop) 
     none = structs.replace(settings.label_studio, blind_fraction=0.0)
     assert blind_tasks(ids, structs.replace(settings, label_studio=none), cycle) == []
     assert blind_tasks(ids, settings, replace(cycle, model=replace(cycle.model, origin=INITIAL))) == []
+
+
+def test_a_cycle_waits_for_everybody_and_says_how_far_they_agree(
+    loop: SmallLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreed = Agreement({"ada": (2, 4), "bob": (2, 4)}, {"bolt": (2, 4)})
+    for awaited in (3, 0):
+
+        def pull(workspace: Workspace, cycle: int, *_: object, awaited: int = awaited) -> PullResult:
+            return PullResult(loop.pull(workspace, cycle).counts, awaited=awaited, agreement=agreed)
+
+        monkeypatch.setattr(sync, "pull_labels", pull)
+        reporter = Silent()
+        done = run_cycle(loop.workspace, 10, reporter)
+        assert done.finished == (not awaited)
+        if awaited:
+            assert done.message.splitlines()[1] == (
+                "3 of these wait for another person: label_studio.overlap = 1"
+            )
+    line = "people agree on 50 % of the objects (ada 50 %, bob 50 %; bolt 50 %)"
+    assert f"  {line}" in reporter.lines
+    assert line in write_report(loop.workspace, loop.workspace.root / "report.html").read_text()

@@ -128,9 +128,10 @@ def send_tasks(
 def fetch_tasks(
     connection: Connection, project: int, tasks: Sequence[OutgoingTask], *,
     batch: str = "c1", classes: Sequence[str] = CLASSES, policy: Policy | None = None, outlined: bool = False,
+    overlap: int = 1,
 ) -> list[PulledTask]:  # fmt: skip
     """Pull the tasks of a batch."""
-    rules = LabelRules(classes, policy or Policy(), outlined)
+    rules = LabelRules(classes, policy or Policy(), outlined, overlap)
     return pull(connection, project, batch, expected(tasks), rules)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -85,6 +86,51 @@ class Edits:
         return Edits(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How far people who labelled the same images agree.
+
+    people: (objects alike, objects) in all pairs of each person with another one, by name.
+    classes: the same of each class in all pairs, by name.
+    """
+
+    people: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    classes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """Share of objects alike, 0 to 1; 1 without objects."""
+        alike, total = (sum(counts[i] for counts in self.classes.values()) for i in (0, 1))
+        return alike / total if total else 1.0
+
+    def __add__(self, other: Agreement) -> Agreement:
+        """Return the sum of two counts."""
+        return Agreement(_added(self.people, other.people), _added(self.classes, other.classes))
+
+    def __str__(self) -> str:
+        """Describe the agreement, the people and classes that agree least first."""
+        least = [_least_first(self.people), _least_first(self.classes)]
+        return f"people agree on {_percent(self.share)} of the objects ({'; '.join(filter(None, least))})"
+
+
+def _added(
+    first: Mapping[str, tuple[int, int]], second: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    none = (0, 0)
+    names = dict.fromkeys([*first, *second])
+    pairs = {name: (first.get(name, none), second.get(name, none)) for name in names}
+    return {name: (one[0] + other[0], one[1] + other[1]) for name, (one, other) in pairs.items()}
+
+
+def _least_first(counts: Mapping[str, tuple[int, int]]) -> str:
+    shares = sorted((alike / total, name) for name, (alike, total) in counts.items() if total)
+    return ", ".join(f"{name} {_percent(share)}" for share, name in shares)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 @dataclass(frozen=True, eq=False)
 class PulledTask:
     """A task as read from the server.
@@ -92,7 +138,8 @@ class PulledTask:
     boxes: boxes by a person, in pixels, without scores; without rows if empty, None unless labelled or empty.
     updated_at: time as written by the server.  problem: one sentence if refused.
     note: one sentence if the answer is used, but not as it is.
-    disagreement: share of boxes on which several people disagree; None for a single annotator.
+    agreement: of the people who have labelled it; None for a single one.
+    awaited: number of further people who have to answer.
     """
 
     key: str
@@ -105,7 +152,8 @@ class PulledTask:
     annotator: str | None = None
     lead_time_s: float | None = None
     edits: Edits | None = None
-    disagreement: float | None = None
+    agreement: Agreement | None = None
+    awaited: int = 0
     problem: str | None = None
     note: str | None = None
     url: str | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from al_loop.labelling.client.task import Agreement
 from al_loop.structures.boxes import Boxes, FloatArray, Outline, iou
 from al_loop.structures.segmentation import mask_iou
 
@@ -130,19 +133,28 @@ def _merge(drawn: Sequence[_Drawing]) -> _Drawing:
     return _Drawing(best.box, label, best.outline)
 
 
-def disagreement(people: Sequence[Boxes]) -> float:
-    """Return the share of objects, over all pairs of people, without a match of the same class; 0 to 1.
+def agreement(people: Mapping[str, Boxes], classes: Sequence[str]) -> Agreement:
+    """Return how far people agree, over all pairs of them.
 
-    Two objects match at an IoU of at least 0.5: of their outlines if both have one, otherwise of their boxes.
+    people: boxes by name of the person.
+    Two objects are alike if they match, have the same class, and an IoU of at least 0.5: of their outlines if
+    both have one, otherwise of their boxes.
     """
-    total = alike = 0
-    for i, first in enumerate(people):
-        for second in people[i + 1 :]:
-            total += len(first) + len(second)
-            _, overlaps = _overlaps(first, second)
-            pairs = _pairs(overlaps, overlaps >= SAME)
-            alike += 2 * sum(first.labels[a] == second.labels[b] for a, b in pairs)
-    return 1 - alike / total if total else 0.0
+    total = Agreement()
+    for (one, first), (other, second) in combinations(people.items(), 2):
+        _, overlaps = _overlaps(first, second)
+        same = [
+            first.labels[a]
+            for a, b in _pairs(overlaps, overlaps >= SAME)
+            if first.labels[a] == second.labels[b]
+        ]
+        alike, drawn = Counter(same), Counter([*first.labels, *second.labels])
+        pair = 2 * len(same), len(first) + len(second)
+        total += Agreement(
+            {one: pair, other: pair},
+            {classes[label]: (2 * alike[label], count) for label, count in drawn.items()},
+        )
+    return total
 
 
 def _overlaps(first: Boxes, second: Boxes) -> tuple[FloatArray, FloatArray]:

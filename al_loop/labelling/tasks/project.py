@@ -44,10 +44,12 @@ def ensure_project(
     project_id: int | None = None,
     *,
     outlined: bool = False,
+    overlap: int = 1,
 ) -> int:
     """Return the id of the workspace's project; create it if `project_id` is None.
 
     outlined: whether people draw outlines, too.
+    overlap: number of people who label each task. A project of a larger number keeps it.
     Raises NotFoundError if the project was deleted, LabelStudioError if its labels are not `classes` or its
     controls do not fit `outlined`.
     """
@@ -55,8 +57,12 @@ def ensure_project(
         if project_id is None:
             # The server accepts 3 to 50 characters.
             title = (title if len(title) >= 3 else f"al-loop {title}")[:50]
-            return _find_unused(api, title, classes, outlined) or _create(api, title, classes, outlined)
-        check_labels(project_id, api.project(project_id)["label_config"], classes, outlined=outlined)
+            project_id = _find_unused(api, title, classes, outlined)
+            project_id = project_id or _create(api, title, classes, outlined)
+        project = api.project(project_id)
+        check_labels(project_id, project["label_config"], classes, outlined=outlined)
+        if project.get("maximum_annotations", overlap) < overlap:
+            api.update_project(project_id, maximum_annotations=overlap)
         return project_id
 
 

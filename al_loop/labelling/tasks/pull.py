@@ -31,11 +31,13 @@ class LabelRules:
     """How answers are read.
 
     policy: which of several annotations counts.  outlined: accept polygons and brush strokes.
+    overlap: number of people who label each image.
     """
 
     classes: Sequence[str]
     policy: Policy = _NEWEST
     outlined: bool = False
+    overlap: int = 1
 
 
 def pull(
@@ -174,6 +176,7 @@ class _Reader:
             "updated_at": annotation.updated_at,
             "annotator": annotation.author(self.users),
             "lead_time_s": _duration_s(annotation.lead_time),
+            "awaited": self._awaited(task),
         }
         if annotation.was_cancelled:
             return PulledTask(**known, state=TaskState.SKIPPED)
@@ -185,12 +188,18 @@ class _Reader:
         )
         if several and rules.policy.rule == "consensus":
             boxes = agreement.consensus(boxes_of_people)
-        disagreement = agreement.disagreement(boxes_of_people) if several else None
+        names = [item.author(self.users) or "unknown" for item in people]
+        by_person = dict(zip(names, boxes_of_people, strict=several))
+        agreed = agreement.agreement(by_person, rules.classes) if several else None
         blind = bool(task.data.get(BLIND))
         edits = None if blind else count_edits(_proposed_regions(task, annotation), annotation.result, size)
         state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
         known["note"] = crossing_note(annotation.result) if boxes.outlines else None
-        return PulledTask(**known, state=state, boxes=boxes, edits=edits, disagreement=disagreement)
+        return PulledTask(**known, state=state, boxes=boxes, edits=edits, agreement=agreed)
+
+    def _awaited(self, task: _Task) -> int:
+        """Return the number of people who still have to answer a task. A skip is an answer."""
+        return max(0, self.rules.overlap - len({item.author(self.users) for item in task.annotations}))
 
 
 def _duration_s(value: Any) -> float | None:

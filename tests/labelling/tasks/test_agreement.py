@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from al_loop.labelling.client.task import Agreement
 from al_loop.labelling.tasks.agreement import (
     Annotation,
     Policy,
+    agreement,
     choose,
     consensus,
-    disagreement,
     latest_per_person,
 )
 from al_loop.labelling.tasks.regions import RefusedResultError, parse_value
@@ -93,14 +94,37 @@ def test_two_boxes_of_one_person_are_two_objects(make_boxes: Make) -> None:
     assert len(consensus([crowded, crowded])) == 2
 
 
-def test_disagreement(make_boxes: Make) -> None:
+def share(*people: Boxes) -> float:
+    """The share of objects that people drew alike."""
+    return agreement(dict(zip("abc", people, strict=False)), ("bolt", "nut")).share
+
+
+def test_agreement_of_objects(make_boxes: Make) -> None:
     one, other = make_boxes((0, 0, 10, 10, 0)), make_boxes((0, 0, 10, 10, 1))
     both = make_boxes((0, 0, 10, 10, 0), (50, 50, 60, 60, 0))
-    assert disagreement([one, one]) == 0
-    assert disagreement([one, other]) == 1  # the same place, another name
-    assert disagreement([one, both]) == pytest.approx(1 / 3)
-    assert disagreement([Boxes(), Boxes()]) == 0
-    assert disagreement([one, one, Boxes()]) == pytest.approx(0.5)  # pairs: 2 of 2 alike, 0 of 1, 0 of 1
+    assert share(one, one) == 1
+    assert share(one, other) == 0  # the same place, another name
+    assert share(one, both) == pytest.approx(2 / 3)
+    assert share(Boxes(), Boxes()) == 1
+    assert share(one, one, Boxes()) == pytest.approx(0.5)  # pairs: 2 of 2 alike, 0 of 1, 0 of 1
+
+
+def test_agreement_of_each_person_and_class(make_boxes: Make) -> None:
+    careful = make_boxes((0, 0, 10, 10, 0), (50, 50, 60, 60, 1))
+    found = agreement(
+        {"ada": careful, "bob": careful, "eve": make_boxes((0, 0, 10, 10, 0))}, ("bolt", "nut", "pin")
+    )
+    # ada and bob: 4 of 4 alike; ada and eve, bob and eve: 2 of 3 each.
+    assert found.people == {"ada": (6, 7), "bob": (6, 7), "eve": (4, 6)}
+    assert found.classes == {"bolt": (6, 6), "nut": (2, 4)}
+    assert str(found) == (
+        "people agree on 80 % of the objects (eve 67 %, ada 86 %, bob 86 %; nut 50 %, bolt 100 %)"
+    )
+    more = found + Agreement({"ada": (0, 3)}, {"pin": (0, 3)})
+    assert more.people["ada"] == (6, 10)
+    assert more.classes == {"bolt": (6, 6), "nut": (2, 4), "pin": (0, 3)}
+    assert more.share == pytest.approx(8 / 13)
+    assert agreement({"ada": careful}, ("bolt", "nut")) == Agreement()
 
 
 def strip(start: tuple[int, int], end: tuple[int, int], wide: float) -> np.ndarray:
@@ -124,14 +148,14 @@ WHOLE = [0.0, 0.0, 100.0, 100.0]
 
 def test_outlines_disagree_where_their_boxes_do_not() -> None:
     """Two scratches that cross each other have the same box."""
-    assert disagreement([drawn(RISING), drawn(FALLING)]) == 1
-    assert disagreement([drawn(RISING), drawn(RISING)]) == 0
-    assert disagreement([drawn(RISING), drawn(None, boxes=[WHOLE])]) == 0  # a box has no outline to compare
-    assert disagreement([drawn(RISING, FALLING), drawn(FALLING, RISING)]) == 0
+    assert share(drawn(RISING), drawn(FALLING)) == 0
+    assert share(drawn(RISING), drawn(RISING)) == 1
+    assert share(drawn(RISING), drawn(None, boxes=[WHOLE])) == 1  # a box has no outline to compare
+    assert share(drawn(RISING, FALLING), drawn(FALLING, RISING)) == 1
     polygon = Boxes(np.array([WHOLE]), np.array([0]), outlines=([[0.0, 95, 95, 0, 100, 5, 5, 100]],))
-    assert disagreement([drawn(RISING), polygon]) == 0
-    assert disagreement([drawn(FALLING), polygon]) == 1
-    assert disagreement([polygon, polygon]) == 0
+    assert share(drawn(RISING), polygon) == 1
+    assert share(drawn(FALLING), polygon) == 0
+    assert share(polygon, polygon) == 1
 
 
 def test_a_scratch_that_two_draw_beside_each_other_is_one_object() -> None:

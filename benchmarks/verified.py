@@ -1,0 +1,183 @@
+"""AP after people have verified single boxes, compared with whole images that they label in the same time.
+
+    .venv/bin/python benchmarks/verified.py WORK --data SET [SET ...] [--labels 25] [--crops 200] [--seeds 3]
+        [--start M0.pth] [--base train.steps=400]
+
+SET holds pool.json and val.json (COCO). A seed draws the labelled images from pool.json. "first" is a
+training on them. Its most uncertain boxes on other images, equally many of each class, are verified: a box
+is right if a true box of its class has an IoU of --iou. The other trainings start as the first does, with
+as many steps: "ignored" learns the right boxes, too, and ignores the rest of their images; "background"
+takes this rest as background; "drawn" learns random images that are labelled in the same time instead.
+Times are the usual prices of `strategies.prices`. WORK/results.jsonl has a line per training, and a
+repeated call continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from ablation import parsed, report, set_value, show
+from measuring import class_names, labelled_images, random_order, scored_by
+
+from al_loop.core.config import TrainConfig
+from al_loop.detector.checkpoint import read_weights, write_weights
+from al_loop.detector.config.model_config import imagenet_start, load_model_config
+from al_loop.detector.device import choose_device, default_workers
+from al_loop.detector.training.job import RunSettings, TrainingJob
+from al_loop.detector.training.optimiser import training_precision
+from al_loop.detector.training.train import train
+from al_loop.evaluation.evaluate import evaluate
+from al_loop.structures.boxes import Boxes, iou
+from al_loop.structures.images import LabelledImage
+from strategies import Prices
+
+KINDS = ("first", "drawn", "ignored", "background")
+#: Least score of a box that people see in a whole image.
+_SHOWN = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """The trainings of a set and a seed. rest: images without labels, in random order."""
+
+    job: TrainingJob
+    rest: Sequence[LabelledImage]
+    test: Sequence[LabelledImage]
+    crops: int
+    least_iou: float
+
+    def run(self, kind: str) -> dict[str, Any]:
+        """Train. Return AP, AP50, AP75, the seconds of the training, and the added images and boxes."""
+        folder, classes = self.job.folder.with_name(kind), self.job.config.classes
+        added = [] if kind == "first" else self.added(kind)
+        job = replace(self.job, folder=folder, training=[*self.job.training, *added])
+        began = time.monotonic()
+        weights = train(job, show).weights
+        seconds = time.monotonic() - began
+        shutil.rmtree(folder)
+        if kind == "first":
+            write_weights(self.job.folder.with_name("first.pth"), weights, classes)
+        scored = scored_by(job.config, weights, self.test, folder.with_name("scores"))
+        shutil.rmtree(folder.with_name("scores"))
+        metrics = evaluate(self.test, scored.boxes_by_image(), classes)
+        return {
+            "ap": metrics.ap,
+            "ap50": metrics.ap50,
+            "ap75": metrics.ap75,
+            "seconds": seconds,
+            "images": len(added),
+            "boxes": sum(len(item.boxes) for item in added),
+        }
+
+    def added(self, kind: str) -> list[LabelledImage]:
+        """Return the images that are learnt besides the labelled ones."""
+        start = read_weights(self.job.folder.with_name("first.pth"))
+        scored = scored_by(self.job.config, start, self.rest, self.job.folder.with_name("scores"))
+        shutil.rmtree(self.job.folder.with_name("scores"))
+        predicted = scored.boxes_by_image()
+        if kind == "drawn":
+            return self.drawn([predicted[item.image.id] for item in self.rest])
+        chosen = most_uncertain(scored.scores, scored.labels, self.crops, len(self.job.config.classes))
+        found = []
+        for index in np.unique(np.searchsorted(scored.offsets, chosen, side="right") - 1):
+            item, first = self.rest[index], int(scored.offsets[index])
+            boxes = predicted[item.image.id]
+            verified = np.isin(np.arange(first, first + len(boxes)), chosen)
+            boxes = boxes.take(verified & right(boxes, item.boxes, self.least_iou))
+            if not len(boxes):
+                continue
+            whole = np.array([[0.0, 0.0, item.image.width, item.image.height]])
+            ignored = Boxes(whole, np.zeros(1, np.int64)) if kind == "ignored" else Boxes()
+            found.append(LabelledImage(item.image, Boxes(boxes.xyxy, boxes.labels), ignored))
+        return found
+
+    def drawn(self, predicted: Sequence[Boxes]) -> list[LabelledImage]:
+        """Return the images that are labelled in the time of the crops."""
+        prices, found = Prices(), []
+        left = self.crops * prices.confirm
+        for item, boxes in zip(self.rest, predicted, strict=True):
+            shown = boxes.above(_SHOWN)
+            kept = min(int(right(shown, item.boxes, self.least_iou).sum()), len(item.boxes))
+            left -= prices.image + prices.confirm * kept + prices.delete * (len(shown) - kept)
+            left -= prices.draw * (len(item.boxes) - kept)
+            if left < 0:
+                break
+            found.append(item)
+        return found
+
+
+def most_uncertain(scores: Any, labels: Any, count: int, classes: int) -> Any:
+    """Return the rows of the boxes with a score nearest to 0.5, equally many of each class."""
+    rows = [np.flatnonzero(labels == label) for label in range(classes)]
+    nearest = [of[np.argsort(np.abs(scores[of] - 0.5), kind="stable")[: count // classes]] for of in rows]
+    return np.sort(np.concatenate(nearest))
+
+
+def right(boxes: Boxes, truth: Boxes, least_iou: float) -> Any:
+    """Whether each box has a true box of its class."""
+    same = boxes.labels[:, None] == truth.labels[None]
+    return (same & (iou(boxes.xyxy, truth.xyxy) >= least_iou)).any(axis=1)
+
+
+def trial_of(args: argparse.Namespace, data: Path, seed: int) -> Trial:
+    """Draw the images of a set by the seed."""
+    classes = class_names(data / "pool.json")
+    config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
+    pool, test = (labelled_images(data / f"{name}.json", classes) for name in ("pool", "val"))
+    order = [pool[i] for i in random_order(len(pool), seed)]
+    plain: dict[str, Any] = {}
+    for key, value in parsed(args.base).items():
+        set_value({"train": plain}, key, value)
+    settings = msgspec.convert({"val_every": 10**6, "seed": seed, **plain}, TrainConfig)
+    start = read_weights(args.start) if args.start else imagenet_start(config, seed)
+    lr = settings.lr or (config.fine_tune_lr if args.start else config.optim_wrapper.optimizer.lr)
+    workers = default_workers() if args.workers is None else args.workers
+    device = choose_device("auto")
+    run = RunSettings(settings, device, lr, workers, training_precision(settings.precision, device))
+    folder = args.work / f"{data.name}-{args.labels}-{seed}" / "training"
+    job = TrainingJob(config, start, order[: args.labels], test[:1], run, folder)
+    return Trial(job, order[args.labels :], test, args.crops, args.iou)
+
+
+def main() -> None:
+    """Run the trainings that are missing, and print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--labels", type=int, default=25)
+    parser.add_argument("--crops", type=int, default=200, help="Boxes that people verify.")
+    parser.add_argument("--iou", type=float, default=0.6, help="From which a box is right.")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", default="lite")
+    parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
+    parser.add_argument("--start", type=Path, help="Weights to start from. Default: ImageNet's.")
+    parser.add_argument("--workers", type=int, help="Decoding processes.")
+    parser.add_argument("--base", default="", help="Settings of all trainings: train.KEY=value,...")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    file = args.work / "results.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    for seed in range(args.seeds):
+        for data in args.data:
+            for kind in KINDS:
+                key = {"data": data.name, "labels": args.labels, "seed": seed, "kind": kind}
+                if any(all(row[name] == value for name, value in key.items()) for row in rows):
+                    continue
+                rows.append(key | trial_of(args, data, seed).run(kind))
+                with file.open("a") as lines:
+                    lines.write(json.dumps(rows[-1]) + "\n")
+                print(f"\r{rows[-1]}", flush=True)
+    report(rows, "kind", KINDS, "first")
+
+
+if __name__ == "__main__":
+    main()
