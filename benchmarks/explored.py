@@ -6,9 +6,10 @@
 SET holds pool.json (COCO) with many images without an object. WEIGHTS are of a model that was trained on
 `trained` images of it that `seed` draws, as benchmarks/ablation.py does. The model predicts all images. Each
 of `seeds` removes images with objects until `share` of the unlabelled ones have some. Images are picked by
-their distance to the labelled ones, as a cycle does; spread over the embeddings; and at random: among all
-images, among those without a box of score 0.3, and among those without any box, as al-loop 0.1 did. Prints
-the share of the picks on which the model misses an object.
+their distance to the labelled ones, of the maxima of the feature map, as a cycle does, or of its averages,
+the embeddings; spread over the embeddings; and at random: among all images, among those without a box of
+score 0.3, and among those without any box, as al-loop 0.1 did. Prints the share of the picks on which the
+model misses an object.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from al_loop.structures.images import LabelledImage
 from strategies import Candidates, select_coreset, select_kmeans
 
 Pick = Callable[[Candidates, int, np.random.Generator], Any]
-PICKS: dict[str, Pick] = {
-    "unlike the labelled images": select_coreset,
-    "spread": select_kmeans,
-    "at random": lambda candidates, k, rng: rng.permutation(len(candidates))[:k],
+PICKS: dict[str, tuple[str, Pick]] = {
+    "unlike the labelled images, maxima": ("maxima", select_coreset),
+    "unlike the labelled images, averages": ("embeddings", select_coreset),
+    "spread": ("embeddings", select_kmeans),
+    "at random": ("embeddings", lambda candidates, k, rng: rng.permutation(len(candidates))[:k]),
 }
 
 
@@ -46,7 +48,7 @@ def main() -> None:
     pool = labelled_images(args.data / "pool.json", classes)
     with TemporaryDirectory() as folder:
         scored = scored_by(config, read_weights(args.weights), pool, Path(folder, "pool"))
-        embeddings = np.array(scored.embeddings[:], np.float32)
+        tables = {name: np.array(getattr(scored, name)[:], np.float32) for name in ("embeddings", "maxima")}
         predicted = scored.boxes_by_image()
     groups = {
         "all": np.ones(len(pool), bool),
@@ -71,10 +73,9 @@ def main() -> None:
             )
             if len(some) < args.picks:
                 continue
-            candidates = Candidates(
-                names, np.zeros(len(some)), embeddings[some], labelled=embeddings[labelled]
-            )
-            for name, pick in PICKS.items():
+            for name, (column, pick) in PICKS.items():
+                table = tables[column]
+                candidates = Candidates(names, np.zeros(len(some)), table[some], labelled=table[labelled])
                 chosen = pick(candidates, args.picks, np.random.default_rng(seed))
                 shares.setdefault((group, name), []).append(float(missed[some[chosen]].mean()))
     report(shares, args.picks)

@@ -111,7 +111,8 @@ def append(workspace: Workspace, numbers: range, width: int) -> None:
         for i, number in enumerate(part):
             rows = slice(ends[i] - counts[i], ends[i])
             boxes = Boxes(xyxy[rows], labels[rows], scores[rows])
-            predictions.append(Prediction(image_id(number), boxes, shares[rows], embeddings[i]))
+            vectors = {"embedding": embeddings[i], "maxima": embeddings[i]}
+            predictions.append(Prediction(image_id(number), boxes, shares[rows], **vectors))
         store.append(predictions)
 
 

@@ -17,7 +17,7 @@ from al_loop.core.files import printable
 from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality
 from al_loop.images import repository
 from al_loop.loop.cycle_record import candidates
-from al_loop.loop.selection import Context, check_strategy, explores
+from al_loop.loop.selection import Context, Novelty, check_strategy, compared_column, explores
 from al_loop.models import model_training, scoring
 from al_loop.models.scoring import ScoreOptions
 from al_loop.state import model_registry
@@ -154,7 +154,7 @@ def score_pool(
 class LabelSummary:
     """The part of the labels that strategies read: the labelled images, and the number of boxes per class.
 
-    novelty: whether explored images are chosen by their distance to labelled ones.
+    novelty: what is compared of explored and labelled images. None: nothing.
     prices: what people's answers say of the time that they need. None: the usual prices.
     count_r2, calibration: of the model on the validation set, see `al_loop.evaluation.model_quality`. None if
         the strategy does not read them.
@@ -165,7 +165,7 @@ class LabelSummary:
     count_r2: float | None = None
     calibration: Calibration | None = None
     prices: Prices | None = None
-    novelty: bool = False
+    novelty: Novelty | None = None
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> LabelSummary:
@@ -175,7 +175,9 @@ class LabelSummary:
             calibration = Calibration(**{**calibration, "offsets": tuple(calibration["offsets"])})
         prices = None if stored.get("prices") is None else Prices(**stored["prices"])
         images, boxes = tuple(stored["images"]), tuple(stored["boxes"])
-        novelty = stored.get("novelty", False)
+        known: Any = stored.get("novelty")
+        # A bool is of a version before there were maxima.
+        novelty: Novelty | None = ("embeddings" if known else None) if isinstance(known, bool) else known
         return cls(images, boxes, stored.get("count_r2"), calibration, prices, novelty)
 
 
@@ -203,7 +205,7 @@ def summarise_labels(
     quality: ModelQuality = UNKNOWN,
     prices: Prices | None = None,
     *,
-    novelty: bool = False,
+    novelty: Novelty | None = None,
 ) -> LabelSummary:
     """Count the labelled boxes of each class."""
     counts = np.zeros(classes, np.int64)
@@ -222,8 +224,9 @@ def context_for(
     store, labelled, compared = shards_in(workspace, scores.folder("")), None, None
     if "labelled" in scores.needs:
         labelled = np.asarray(store.load(known.images).embeddings, np.float32)
-    if known.novelty:
-        compared = np.asarray(store.load(compared_images(known.images)).embeddings, np.float32)
+    if known.novelty is not None:
+        others = store.load(compared_images(known.images))
+        compared = np.asarray(compared_column(others, known.novelty), np.float32)
     copies = (shards_in(workspace, scores.folder(name)).load().subset(ids) for name in scores.augmentations)
     quality = model_training.class_quality(workspace, scores.model)
     return Context(
@@ -234,5 +237,6 @@ def context_for(
         known.count_r2,
         known.calibration,
         known.prices,
+        known.novelty or "embeddings",
         compared,
     )

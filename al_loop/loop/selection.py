@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from al_loop.core.config import Config, CycleConfig
-from al_loop.core.errors import ConfigError, ModelError
+from al_loop.core.errors import ConfigError, ModelError, WorkspaceError
 from al_loop.structures.boxes import FloatArray, IntArray
 from al_loop.structures.images import Float32Array
 from al_loop.structures.picks import Pick
@@ -22,6 +23,7 @@ from strategies import (
     Ids,
     Prices,
     Strategy,
+    Table,
     select_coreset,
     select_kmeans,
     without_detections,
@@ -34,12 +36,17 @@ _SPREAD_PER_PICK = 100  # the same if there are no labelled images
 _NOVEL, _SPREAD = "different from the labelled images", "no detections, different from the others without"
 
 
+#: The columns of scores by which explored images may differ from labelled ones.
+Novelty = Literal["embeddings", "maxima"]
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """Data for strategies besides the scores; see `strategies.Candidates`.
 
-    compared: (l, d) embeddings of labelled images, from which explored images differ. None for a cycle of an
-        older al-loop, which explored images without detections.
+    novelty: what is compared of explored and labelled images.
+    compared: (l, d) that of labelled images, from which explored ones differ. None for a cycle of an older
+        al-loop, which explored images without detections.
     """
 
     labelled: Float32Array | None = None
@@ -49,7 +56,24 @@ class Context:
     count_r2: float | None = None
     calibration: Calibration | None = None
     prices: Prices | None = None
+    novelty: Novelty = "embeddings"
     compared: Float32Array | None = None
+
+
+def novelty_of(scored: ScoredImages) -> Novelty:
+    """Return what explored images are compared by: the maxima, if the scores have them."""
+    return "embeddings" if scored.maxima is None else "maxima"
+
+
+def compared_column(scored: ScoredImages, novelty: Novelty) -> Table:
+    """Return what is compared of explored images. Raises WorkspaceError if the scores have none."""
+    column = scored.embeddings if novelty == "embeddings" else scored.maxima
+    if column is None:
+        raise WorkspaceError(
+            "the scores were written by an older al-loop than the cycle: expected maxima. Delete the folder "
+            "of the model in scores/, then: al-loop cycle"
+        )
+    return column
 
 
 def explores(settings: CycleConfig) -> bool:
@@ -85,11 +109,13 @@ def pick(
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
     audited = [] if strategy.unbiased else _audit(candidates, k, settings, cycle, labelled)
-    compared = context.compared if context.compared is not None and len(context.compared) else None
-    explored = _explore(candidates, k, audited, settings, cycle, rng, compared) if explores(settings) else []
+    explored, novelty = list[int](), None
+    if explores(settings):
+        novelty = _compared_with_labelled(candidates, scored, context)
+        explored = _explore(candidates, k, audited, settings, cycle, rng, novelty)
     exploited = _exploit(candidates, k, [*audited, *explored], settings, rng)
     reasons = dict.fromkeys(audited, "audit: drawn at random, to measure the model")
-    reasons |= dict.fromkeys(explored, f"explore: {_SPREAD if compared is None else _NOVEL}")
+    reasons |= dict.fromkeys(explored, f"explore: {_SPREAD if novelty is None else _NOVEL}")
     sizes = _cluster_sizes(candidates, exploited) if strategy.clusters and exploited else [0] * len(exploited)
     reasons |= {
         i: _reason(candidates, i, settings.strategy, n) for i, n in zip(exploited, sizes, strict=True)
@@ -146,25 +172,33 @@ def _explore(
     settings: CycleConfig,
     cycle: int,
     rng: Generator,
-    compared: Float32Array | None,
+    novelty: Candidates | None,
 ) -> list[int]:
     """Return the indices of the explore quota: the images farthest from labelled ones and from each other.
 
-    compared: (l, d) embeddings of labelled images, l > 0. None: the quota is spread over the embeddings of
-        images without detections.
+    novelty: the candidates with what is compared. None: the quota is spread over the embeddings of images
+        without detections.
     """
     quota = round(settings.explore_fraction * k)
-    if compared is None:
+    if novelty is None:
         size, rows, among = quota * _SPREAD_PER_PICK, without_detections(candidates), candidates
     else:
-        size, rows = quota * _COMPARED_PER_PICK, candidates.order
-        among = replace(candidates, labelled=compared)
+        size, rows, among = quota * _COMPARED_PER_PICK, candidates.order, novelty
     rest = np.setdiff1d(_sample(candidates, rows, size, settings, cycle), list(taken))
     count = min(quota, len(rest), k - len(taken))
     if not count:
         return []
-    choose = select_kmeans if compared is None else select_coreset
+    choose = select_kmeans if novelty is None else select_coreset
     return [int(rest[i]) for i in choose(among.subset(rest), count, rng)]
+
+
+def _compared_with_labelled(
+    candidates: Candidates, scored: ScoredImages, context: Context
+) -> Candidates | None:
+    """Return the candidates with what is compared in place of embeddings; None without labelled images."""
+    if context.compared is None or not len(context.compared):
+        return None
+    return replace(candidates, embeddings=compared_column(scored, context.novelty), labelled=context.compared)
 
 
 def _sample(candidates: Candidates, rows: IntArray, size: int, settings: CycleConfig, cycle: int) -> IntArray:

@@ -25,7 +25,7 @@ from al_loop.loop.pool_scoring import (
     summarise_labels,
     unscored,
 )
-from al_loop.loop.selection import explores, pick
+from al_loop.loop.selection import explores, novelty_of, pick
 from al_loop.loop.validation_sample import split_sample
 from al_loop.models import evaluation
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
@@ -98,7 +98,8 @@ def select_stage(
             reporter.line(f"  {warning}")
         labelled, classes = repository.labelled(workspace), len(workspace.config.classes)
         prices = measured_prices(workspace) if "cost" in strategy.options else None
-        summary = summarise_labels(labelled, classes, quality, prices, novelty=explores(settings))
+        novelty = novelty_of(scored_pool(workspace, cycle, rescored)) if explores(settings) else None
+        summary = summarise_labels(labelled, classes, quality, prices, novelty=novelty)
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])

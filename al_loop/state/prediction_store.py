@@ -28,8 +28,13 @@ from strategies import Ids, margin_sum, mask_margins
 
 JOURNAL = "journal.jsonl"
 _IDS = "image_ids.txt"
-#: One row per image. Embeddings, the largest column, have half precision, because they are only compared.
-_IMAGE_COLUMNS = {"embeddings": np.float16, "counts": np.int32, "uncertainty": np.float64}
+#: One row per image. What is only compared has half precision. An older al-loop wrote no maxima.
+_IMAGE_COLUMNS = {
+    "embeddings": np.float16,
+    "maxima": np.float16,
+    "counts": np.int32,
+    "uncertainty": np.float64,
+}
 #: One row per box.
 _BOX_COLUMNS = {
     "xyxy": np.float32,
@@ -119,6 +124,8 @@ class ShardStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         extent = self._complete()
         columns = _columns(predictions)
+        if extent.shards and "maxima" not in extent.shards[0].widths:
+            columns.pop("maxima", None)
         names = "".join(f"{p.image_id}\n" for p in predictions).encode()
         written = {_IDS: names, **{name: column.tobytes() for name, column in columns.items()}}
         shard = _Shard(
@@ -265,6 +272,9 @@ def _columns(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
         "distributions": distributions,
         "features": np.concatenate(features),
     }
+    maxima = [p.maxima for p in predictions if p.maxima is not None]
+    if len(maxima) == len(predictions):
+        columns["maxima"] = np.clip(np.stack(maxima), -_MAX_FLOAT16, _MAX_FLOAT16)
     if masks := [p.masks for p in predictions if p.masks is not None]:
         if len(masks) < len(predictions):
             raise ValueError(f"expected masks of all {len(predictions)} images of a shard, got {len(masks)}")

@@ -54,6 +54,7 @@ class Prediction:
     boxes: boxes after NMS, in pixels of the image on disk, with scores, best first.
     distributions: (n, C + 1) softmax of each kept box, background last, rows summing to 1.
     embedding: (d,) global average of the FPN's P2 map.
+    maxima: (d,) global maximum of the FPN's P2 map. None of augmented images.
     features: (n, r) input of the classifier for each box. None if not requested.
     masks: (n, SIDE²) of 255, probability of the object in each cell of a grid inside each box, row by row
         (`al_loop.structures.masks`). None if not requested, or if the model predicts none.
@@ -65,6 +66,7 @@ class Prediction:
     embedding: Float32Array
     features: Float32Array | None = None
     masks: NDArray[np.uint8] | None = None
+    maxima: Float32Array | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes of the arrays."""

@@ -30,6 +30,7 @@ class ScoredImages:
     labels, scores: (m,).
     distributions: (m, C + 1), background last.
     features: (m, r). r is 0 for strategies that do not read features.
+    maxima: (n, d) global maximum of the FPN's P2 map. None if an older al-loop began the scores.
     masks: (m, SIDE²), see `Prediction`. None for models without masks.
     mask_margins: (m,) `strategies.mask_margins` of each box. None for models without masks.
     """
@@ -43,6 +44,7 @@ class ScoredImages:
     distributions: Table
     features: Table
     uncertainty: FloatArray
+    maxima: Table | None = None
     masks: Table | None = None
     mask_margins: Table | None = None
 
@@ -92,6 +94,7 @@ class ScoredImages:
             embeddings=Rows.of(self.embeddings, chosen),
             offsets=offsets,
             uncertainty=self.uncertainty[chosen],
+            maxima=None if self.maxima is None else Rows.of(self.maxima, chosen),
             **{name: Rows.later(getattr(self, name), rows, int(offsets[-1])) for name in self._columns},
         )
 
@@ -106,6 +109,8 @@ class ScoredImages:
         counts = np.where(new, np.diff(better.offsets)[replacement], np.diff(self.offsets))
         offsets, rows = _gather(starts, counts)
 
+        has_maxima = self.maxima is not None and better.maxima is not None
+
         def both(name: str) -> Stacked:
             return Stacked(getattr(self, name), getattr(better, name))
 
@@ -114,6 +119,7 @@ class ScoredImages:
             embeddings=Rows(both("embeddings"), chosen),
             offsets=offsets,
             uncertainty=np.where(new, better.uncertainty[replacement], self.uncertainty),
+            maxima=Rows(both("maxima"), chosen) if has_maxima else None,
             **{
                 name: Rows.later(both(name), rows, int(offsets[-1]))
                 for name in self._columns

@@ -29,13 +29,14 @@ def test_a_model_scores_some_labelled_images_to_compare_with(
     loop = small_loop(workspace, tmp_path, monkeypatch, images=40)
     here = loop.run(strategy="margin", cycles=2, explore_fraction=0.2)
     known = known_of(workspace, 2)
-    assert known.novelty
+    assert known.novelty == "maxima"
     folder = workspace.scores_dir(ScoreKey.of(here.config, "cycle-1"))
     assert set(shards_in(workspace, folder).image_ids()) & set(known.images) == set(sorted(known.images)[:4])
     assert not any(finding.changed for finding in reproduce(here, 2))
     # The summary of an older al-loop says nothing of it.
     stored = {name: value for name, value in asdict(known).items() if name != "novelty"}
-    assert not LabelSummary.of(stored).novelty
+    assert LabelSummary.of(stored).novelty is None
+    assert LabelSummary.of(stored | {"novelty": True}).novelty == "embeddings"
 
 
 @pytest.mark.parametrize(("strategy", "share"), [("margin", 0.0), ("random", 0.2)])

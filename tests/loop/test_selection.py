@@ -11,11 +11,11 @@ import pytest
 from support.candidate_pools import detections
 
 from al_loop.core.config import CycleConfig
-from al_loop.core.errors import ModelError
+from al_loop.core.errors import ModelError, WorkspaceError
 from al_loop.evaluation.model_quality import ModelQuality
 from al_loop.loop import selection as picks
 from al_loop.loop.pool_scoring import quality_warning
-from al_loop.loop.selection import Context, pick
+from al_loop.loop.selection import Context, Novelty, compared_column, novelty_of, pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Calibration, Ids, margin_sum, without_detections
 
@@ -118,17 +118,21 @@ def drawn_of(pool: ScoredImages, cycle: int) -> set[str]:
     }
 
 
-def test_images_unlike_the_labelled_ones_are_explored() -> None:
+@pytest.mark.parametrize("novelty", ["embeddings", "maxima"])
+def test_images_unlike_the_labelled_ones_are_explored(novelty: Novelty) -> None:
     """Farthest first, with detections or without; the second pick is also far from the first."""
-    pool = scored(40, empty=12)
+    maxima = np.random.default_rng(5).normal(size=(40, 8)).astype(np.float32)
+    pool = replace(scored(40, empty=12), maxima=maxima)
+    assert novelty_of(pool) == "maxima"
+    assert novelty_of(replace(pool, maxima=None)) == "embeddings"
     settings = CycleConfig(k=10, explore_fraction=0.2, random_audit_fraction=0.0)
-    points = np.asarray(pool.embeddings[:], np.float64)
+    points = np.asarray(compared_column(pool, novelty)[:], np.float64)
     seen = points[[3, 30, 35]]
     nearest = ((points[:, None] - seen[None]) ** 2).sum(axis=2).min(axis=1)
     first = nearest.argmax()
     nearest = np.minimum(nearest, ((points - points[first]) ** 2).sum(axis=1))
     expected = {pool.image_ids[int(i)] for i in (first, nearest.argmax())}
-    context = Context(compared=seen.astype(np.float32))
+    context = Context(novelty=novelty, compared=seen.astype(np.float32))
     for cycle in (1, 2):
         found = [p for p in pick(pool, 10, settings, cycle, (), context) if p.reason.startswith("explore")]
         assert {p.image_id for p in found} == expected
@@ -136,6 +140,8 @@ def test_images_unlike_the_labelled_ones_are_explored() -> None:
     nothing = Context(compared=np.zeros((0, points.shape[1]), np.float32))
     spread = [p for p in pick(pool, 10, settings, 1, (), nothing) if p.reason.startswith("explore")]
     assert len(spread) == 2
+    with pytest.raises(WorkspaceError, match="expected maxima"):
+        compared_column(replace(pool, maxima=None), "maxima")
 
 
 def test_an_audit_of_all_places_leaves_none_for_the_strategy() -> None:

@@ -22,7 +22,7 @@ COLUMNS = ("embeddings", "xyxy", "labels", "scores", "distributions", "features"
 
 
 def predictions(
-    *numbers: int, width: int = 5, features: bool = False, masks: bool = False
+    *numbers: int, width: int = 5, features: bool = False, masks: bool = False, maxima: bool = True
 ) -> list[Prediction]:
     items = []
     for number in numbers:
@@ -42,6 +42,9 @@ def predictions(
                 rng.normal(size=width).astype(np.float16).astype(np.float32),
                 rng.normal(size=(n, 3)).astype(np.float32) if features else None,
                 rng.integers(0, 256, (n, SIDE**2)).astype(np.uint8) if masks else None,
+                np.random.default_rng([number, 1]).normal(size=width).astype(np.float16).astype(np.float32)
+                if maxima
+                else None,
             )
         )
     return items
@@ -57,6 +60,9 @@ def equal(scored: ScoredImages, expected: list[Prediction]) -> None:
         np.testing.assert_array_equal(boxes.scores, p.boxes.scores)
         np.testing.assert_array_equal(scored.distributions[rows], p.distributions)
         np.testing.assert_array_equal(scored.embeddings[i], p.embedding)
+        assert (scored.maxima is None) == (p.maxima is None)
+        if scored.maxima is not None and p.maxima is not None:
+            np.testing.assert_array_equal(scored.maxima[i], p.maxima)
         assert scored.uncertainty[i] == margin_sum(p.distributions, np.array([0, len(p.boxes)]))[0]
 
 
@@ -198,9 +204,24 @@ def test_rows_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def test_what_half_precision_cannot_hold_stays_finite(tmp_path: Path) -> None:
     large = predictions(1)[0]
-    large.embedding[0] = 1e6
+    assert large.maxima is not None
+    large.embedding[0] = large.maxima[0] = 1e6
     ShardStore(tmp_path).append([large])
-    assert np.isfinite(np.asarray(ShardStore(tmp_path).load().embeddings)).all()
+    scored = ShardStore(tmp_path).load()
+    assert scored.maxima is not None
+    assert np.isfinite(np.asarray(scored.embeddings)).all()
+    assert np.isfinite(np.asarray(scored.maxima)).all()
+
+
+def test_scores_that_an_older_version_began_get_no_maxima(tmp_path: Path) -> None:
+    old, new = ShardStore(tmp_path / "old"), ShardStore(tmp_path / "new")
+    old.append(predictions(1, 2, maxima=False))
+    old.append(predictions(3))
+    equal(ShardStore(tmp_path / "old").load(), predictions(1, 2, 3, maxima=False))
+    new.append(predictions(2, 4))
+    better = [*predictions(1, 2, 3, maxima=False)]
+    both = ShardStore(tmp_path / "old").load().updated_with(new.load(["image-2"]))
+    equal(both, better)
 
 
 def test_columns_are_not_read_before_they_are_looked_at(tmp_path: Path) -> None:

@@ -62,6 +62,6 @@ def _seen(model: str, name: str, *, finds: bool) -> Prediction:
     count = int(rng.poisson(5 if name.startswith("crowded") else 2)) if finds else 0
     scores = np.sort(rng.uniform(0.3, 1, count))[::-1]
     boxes = Boxes(np.tile([1.0, 1, 9, 9], (count, 1)), np.zeros(count, np.int64), scores.copy())
-    return Prediction(
-        name, boxes, np.full((count, 3), 1 / 3, np.float32), (rng.normal(size=16) + shift).astype(np.float32)
-    )
+    embedding = (rng.normal(size=16) + shift).astype(np.float32)
+    distributions = np.full((count, 3), 1 / 3, np.float32)
+    return Prediction(name, boxes, distributions, embedding, maxima=embedding + 1)

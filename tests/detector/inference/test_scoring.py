@@ -90,7 +90,7 @@ def test_boxes_are_those_of_mmdet(detector: Any, images: list[ImageFile], tmp_pa
         np.testing.assert_allclose(found.pred_instances.scores.numpy(), ours.scores, atol=1e-4)
 
 
-def test_embedding_is_the_mean_of_p2_over_the_image(
+def test_pooled_features_are_those_of_p2_over_the_image(
     detector: Any, images: list[ImageFile], tmp_path: Path
 ) -> None:
     from al_loop.detector.transforms import fit, read_picture
@@ -105,8 +105,10 @@ def test_embedding_is_the_mean_of_p2_over_the_image(
     padded[:51] = normal
     with torch.inference_mode():
         p2 = detector.model.extract_feat(torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).float())[0]
-    expected = p2[0, :, : round(16 * 51 / 64), :].mean(dim=(1, 2))
-    np.testing.assert_allclose(scored.embeddings[0], expected.numpy(), atol=1e-4, rtol=1e-3)
+    shown = p2[0, :, : round(16 * 51 / 64), :]
+    np.testing.assert_allclose(scored.embeddings[0], shown.mean(dim=(1, 2)).numpy(), atol=1e-4, rtol=1e-3)
+    assert scored.maxima is not None
+    np.testing.assert_allclose(scored.maxima[0], shown.amax(dim=(1, 2)).numpy(), atol=1e-3, rtol=1e-3)
 
 
 def test_a_killed_run_goes_on_and_nothing_is_scored_twice(
