@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from al_loop.cli.output import say_files, say_lines
@@ -9,6 +11,7 @@ from al_loop.cli.parameters import number_option, with_locked_workspace, with_wo
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError, LabelStudioError
 from al_loop.core.files import printable
+from al_loop.state.database.verdict_table import VERDICTS
 from al_loop.state.workspace import Workspace
 
 _SHOWN = 20
@@ -46,6 +49,33 @@ def check(workspace: Workspace, cycle: int | None, limit: int) -> None:
     images = len({doubt.image.id for _, doubt in found.doubts})
     say(f"{len(shown)} of {len(found.doubts)} doubts, on {images} of {len(found.checked)} images")
     say_lines(f"note: {printable(note)}" for note in notes)
+
+
+@labels.command("verify")
+@click.option("--class", "names", multiple=True, help="Ask about boxes of this class only; may be repeated.")
+@number_option("--count", 10_000, "Boxes.", 200)
+@number_option("--port", 65535, "Port of the page.  [default: a free one]")
+@with_workspace
+def verify(workspace: Workspace, names: tuple[str, ...], count: int, port: int | None) -> None:
+    """Verify single boxes of the model on a local page: right, wrong, another class, or off.
+
+    The next cycle learns the right ones. The rest of their images stays unknown: it is no background.
+    """
+    from al_loop.labelling.verification.page import Page
+    from al_loop.loop.verification import Session, choose_questions
+
+    with workspace.lock():
+        questions = choose_questions(workspace, count, names, Terminal())
+    session, page = Session(workspace, questions), Page(questions, workspace.config.classes, port or 0)
+    say(f"{len(questions)} boxes to verify: {page.url}")
+    say("Each answer is stored at once. The button End, or Ctrl-C, ends the page")
+    try:
+        page.run(session.answer)
+    except KeyboardInterrupt:
+        say("")
+    counts = Counter[str](answer.verdict for answer in session.answers.values())
+    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    say(f"{len(session.answers)} of {len(questions)} answered{f': {found}' if found else ''}")
 
 
 @labels.command("diff")

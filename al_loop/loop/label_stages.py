@@ -14,6 +14,7 @@ from al_loop.core.files import json_hash, printable, read_json, write_json
 from al_loop.images import repository
 from al_loop.images.identity import remove_evaluation_copies
 from al_loop.images.object_cache import changed_files
+from al_loop.images.verified import HASTY_S, VerifiedImages, verified
 from al_loop.labelling import sync
 from al_loop.labelling.backend import server_name
 from al_loop.labelling.open_tasks import queue_address
@@ -28,7 +29,7 @@ from al_loop.state.database.pick_table import set_pick_state
 from al_loop.state.model_registry import INITIAL
 from al_loop.state.stages import Output, Waiting, run_stage
 from al_loop.state.workspace import Workspace
-from al_loop.structures.images import LabelledImage
+from al_loop.structures.images import LabelledImage, total_boxes
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import Prices
@@ -168,7 +169,10 @@ def pull_stage(
         freeze_sample(workspace, cycle.number, cycle.validation_images, reporter)
         labelled_ids = [item.image.id for item in repository.labelled(workspace)]
         _remove_evaluation_copies(workspace, labelled_ids, reporter)
-        labels = repository.snapshot(repository.labelled(workspace), outlines=workspace.config.outlined)
+        partly = verified(workspace)
+        _report_verified(partly, reporter)
+        images = [*repository.labelled(workspace), *partly.images]
+        labels = repository.snapshot(images, outlines=workspace.config.outlined)
         write_json(folder / LABELS, labels)
         return {
             "counts": pulled.counts,
@@ -177,6 +181,7 @@ def pull_stage(
             "actions": pulled.actions,
             "disagreements": pulled.disagreements,
             "agreement": asdict(pulled.agreement),
+            "verified": [item.image.id for item in partly.images],
         }
 
     def valid(done: Output) -> bool:
@@ -191,6 +196,16 @@ def pull_stage(
     if not path.is_file():  # an older al-loop kept no snapshot
         return repository.labelled(workspace)
     return repository.from_snapshot(workspace, read_json(path))
+
+
+def _report_verified(partly: VerifiedImages, reporter: Reporter) -> None:
+    if partly.images:
+        boxes, images = total_boxes(partly.images), len(partly.images)
+        reporter.line(f"  verified: {boxes} boxes on {images} images without a label are learnt, too")
+    for _ in partly.hasty:
+        reporter.line(
+            f"  note: answers of one al-loop labels verify are not used: all right, in less than {HASTY_S} s"
+        )
 
 
 def _report_answers(pulled: sync.PullResult, reporter: Reporter) -> None:

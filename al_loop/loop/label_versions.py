@@ -125,7 +125,8 @@ def _of_cycle(workspace: Workspace, number: int) -> Version:
         data = None
     if data is None or json_hash(data) != expected:
         raise DataError(f"{path} is gone or was changed. Restore it from a backup, or see: al-loop doctor")
-    images = repository.from_snapshot(workspace, data)
+    partly = set(output_of_cycle(workspace, number, "pull").get("verified", ()))
+    images = repository.from_snapshot(workspace, [item for item in data if item[0] not in partly])
     labels = {item.image.id: (item.boxes, item.ignored) for item in images}
     return Version(labels, outlined=thawed(row.settings).outlined)
 

@@ -30,7 +30,7 @@ from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import finish_cycle
 from al_loop.state.database.pick_table import picks_of
 from al_loop.state.model_registry import INITIAL, Model
-from al_loop.state.stages import Output, Stage, run_stage
+from al_loop.state.stages import Output, Stage, output_of_cycle, run_stage
 from al_loop.state.workspace import Workspace, now
 from al_loop.structures.images import ImageFile, LabelledImage, total_boxes
 from al_loop.structures.metrics import VALIDATION, mask_summary
@@ -59,6 +59,7 @@ def train_stage(
     if warning := outline_warning(workspace, [*training, *rendered]):
         reporter.line(f"  {warning}")
     unlabelled = _unlabelled(workspace, cycle, training)
+    partly = set(output_of_cycle(workspace, cycle.number, "pull").get("verified", ()))
     outlined = workspace.config.outlined
     labels_hash = partial(repository.labels_hash, outlines=outlined)
     inputs = {
@@ -83,7 +84,8 @@ def train_stage(
         output = train_with_pool(
             workspace, folder, None if first else start, images, pool, settings, reporter
         )
-        return output | {"labels": len(intact), "label_boxes": total_boxes(intact)}
+        whole = [item for item in intact if item.image.id not in partly]
+        return output | {"labels": len(whole), "label_boxes": total_boxes(whole)}
 
     done = run_stage(workspace.store, stage, work)
     empty = sum(not len(item.boxes) for item in training)

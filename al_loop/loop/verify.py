@@ -15,6 +15,7 @@ from al_loop.core.frozen_settings import from_plain
 from al_loop.core.versions import versions
 from al_loop.images import repository
 from al_loop.images.object_cache import changed_files
+from al_loop.images.verified import verified
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.finding import Finding
 from al_loop.loop.manifest import KNOWN, LABELS, MANIFEST, PICKS, Manifest, read_manifest
@@ -227,7 +228,7 @@ def _check_labels(workspace: Workspace, manifest: Manifest) -> Iterator[Finding]
     subject = f"the snapshot of the labels, {len(snapshot)} images"
     yield _compare(subject, manifest.labels.labels_hash, json_hash([item for _, item in snapshot]))
     outlines = repository.has_outlines([item for _, item in snapshot])
-    labelled = repository.labelled(workspace, outlines=outlines)
+    labelled = [*repository.labelled(workspace, outlines=outlines), *verified(workspace).images]
     current = {item[0]: item for item in repository.snapshot(labelled, outlines=outlines)}
     edited = [name for name, item in snapshot if current.get(name) != item]
     if edited:

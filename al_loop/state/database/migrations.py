@@ -240,6 +240,21 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE cycles ADD COLUMN validation_images INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE picks ADD COLUMN validation INTEGER NOT NULL DEFAULT 0;  -- 1: for the validation set
     """,
+    """
+    -- Answers of people about single boxes of a model.
+    CREATE TABLE verdicts (
+        image_id TEXT NOT NULL REFERENCES images (id),
+        box TEXT NOT NULL,            -- JSON [x1, y1, x2, y2, class index] in px, as the model predicted it
+        model_id TEXT NOT NULL,
+        score REAL NOT NULL,
+        verdict TEXT NOT NULL CHECK (verdict IN ('right', 'wrong', 'class', 'off')),
+        label INTEGER NOT NULL,       -- class index; differs from that of the box if the verdict is 'class'
+        session TEXT NOT NULL,        -- of all answers between start and end of the page
+        seconds REAL NOT NULL,
+        answered_at TEXT NOT NULL,
+        PRIMARY KEY (image_id, box)
+    ) STRICT;
+    """,
 )
 #: From this version on, al-loop.toml has the names of al-loop 0.2.
 SETTINGS_RENAMED = 7

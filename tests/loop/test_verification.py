@@ -1,0 +1,178 @@
+"""Boxes that people verify: which they are, what is stored, and what a cycle learns from them."""
+
+from __future__ import annotations
+
+import json
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from support.small_loop import BOLT, SmallLoop, small_loop
+
+from al_loop.core.console import Silent
+from al_loop.core.errors import DataError, ModelError
+from al_loop.images.verified import verified
+from al_loop.labelling.verification.page import Page
+from al_loop.labelling.verification.questions import Answer, Question
+from al_loop.loop.cycle import run_cycle
+from al_loop.loop.label_versions import compare_labels
+from al_loop.loop.verification import Session, choose_questions
+from al_loop.loop.verify import reproduce, verify
+from al_loop.models import evaluation
+from al_loop.report.gather import gather
+from al_loop.state.database.label_table import labels_until
+from al_loop.state.database.verdict_table import all_verdicts
+from al_loop.state.stages import output_of_cycle
+from al_loop.state.workspace import Workspace, open_workspace
+from strategies import Calibration
+
+RIGHT = Answer("right", 2.0)
+
+
+@pytest.fixture
+def loop(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLoop:
+    return small_loop(workspace, tmp_path, monkeypatch, images=40)
+
+
+def answer(workspace: Workspace, *answers: Answer | None) -> Session:
+    """Answer as many questions."""
+    questions = choose_questions(workspace, len(answers), (), Silent())
+    session = Session(workspace, questions)
+    for number, item in enumerate(answers):
+        session.answer(number, item)
+    return session
+
+
+def test_the_least_certain_boxes_are_asked_about(loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = choose_questions(loop.workspace, 1000, (), Silent())
+    assert len({item.image.id for item in questions}) == len(questions) > 20  # all boxes of an image are one
+    scores = [item.score for item in questions]
+    assert scores == sorted(scores, reverse=True)
+    some = choose_questions(loop.workspace, 5, ("bolt",), Silent())
+    assert sorted(abs(item.score - 0.5) for item in some) == sorted(abs(s - 0.5) for s in scores)[:5]
+    assert {item.label for item in some} == {0}
+    # A chance of a half is at another score where the boxes are calibrated: at σ(2) = 0.88.
+    known = Calibration(1.0, (-2.0, 0.0), 0.9, 0.0, 0.0)
+    monkeypatch.setattr(evaluation, "box_calibration", lambda *_: known)
+    chosen = [item.score for item in choose_questions(loop.workspace, 5, (), Silent())]
+    assert np.mean(np.abs(np.array(chosen) - 0.88)) < np.mean(np.abs([s.score - 0.88 for s in some]))
+
+
+def test_what_cannot_be_asked(loop: SmallLoop) -> None:
+    with pytest.raises(DataError, match=r"'screw' is no class of this workspace: expected bolt, nut"):
+        choose_questions(loop.workspace, 5, ("screw",), Silent())
+    with pytest.raises(DataError, match="no further box"):
+        choose_questions(loop.workspace, 5, ("nut",), Silent())
+
+
+def test_a_workspace_without_a_model(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = small_loop(workspace, tmp_path, monkeypatch, images=4, model=False)
+    with pytest.raises((ModelError, DataError)):
+        choose_questions(loop.workspace, 5, (), Silent())
+
+
+def test_answers_are_stored_at_once_and_can_be_taken_back(loop: SmallLoop) -> None:
+    session = answer(loop.workspace, RIGHT, Answer("wrong", 1.0), Answer("class", 3.0, 1), Answer("off", 1.0))
+    rows = all_verdicts(loop.workspace.store)
+    assert sorted((row.verdict, row.label, row.seconds) for row in rows) == [
+        ("class", 1, 3.0), ("off", 0, 1.0), ("right", 0, 2.0), ("wrong", 0, 1.0),
+    ]  # fmt: skip
+    assert {row.model_id for row in rows} == {"m0"}
+    session.answer(1, RIGHT)
+    session.answer(2, None)
+    session.answer(3, None)
+    assert [row.verdict for row in all_verdicts(loop.workspace.store)] == ["right"] * 2
+    assert session.answers == {0: RIGHT, 1: RIGHT}
+    # They are not asked again.
+    asked = {(row.image_id, row.box) for row in all_verdicts(loop.workspace.store)}
+    again = choose_questions(loop.workspace, 1000, (), Silent())
+    assert not asked & {(item.image.id, json.dumps([*item.box, item.label])) for item in again}
+
+
+def test_a_verified_image_is_unknown_elsewhere(loop: SmallLoop) -> None:
+    answer(loop.workspace, RIGHT, Answer("wrong", 1.0), Answer("class", 3.0, 1), Answer("off", 1.0))
+    images = verified(loop.workspace).images
+    assert sorted(item.boxes.labels.tolist() for item in images) == [[0], [1]]
+    for item in images:
+        np.testing.assert_array_equal(item.boxes.xyxy, [[1, 1, 9, 9]])
+        np.testing.assert_array_equal(item.ignored.xyxy, [[0, 0, 64, 64]])
+    # A label of the whole image is worth more.
+    loop.workspace.store.execute(
+        "INSERT INTO labels (image_id, status, boxes, updated_at) VALUES (?, 'labelled', ?, 'now')",
+        images[0].image.id,
+        BOLT,
+    )
+    assert [item.image.id for item in verified(loop.workspace).images] == [images[1].image.id]
+
+
+def test_a_person_who_looks_at_nothing_is_not_believed(loop: SmallLoop) -> None:
+    quick = Answer("right", 0.1)
+    answer(loop.workspace, *[quick] * 19)
+    assert len(verified(loop.workspace).images) == 19  # too few to tell
+    session = answer(loop.workspace, *[quick] * 5, *[RIGHT] * 10)
+    assert len(verified(loop.workspace).images) == 34
+    for number in range(15):
+        session.answer(number, None)
+    loop.workspace.store.execute("UPDATE verdicts SET session = 'one'")
+    answer(loop.workspace, RIGHT)
+    loop.workspace.store.execute("UPDATE verdicts SET session = 'one'")
+    found = verified(loop.workspace)
+    assert (found.images, found.hasty) == ([], ["one"])
+    reporter = Silent()
+    run_cycle(loop.workspace, 5, reporter)
+    assert "  note: answers of one al-loop labels verify are not used: all right, in less than 0.4 s" in (
+        reporter.lines
+    )
+
+
+def test_a_cycle_learns_verified_boxes(loop: SmallLoop) -> None:
+    here = loop.run(strategy="margin", cycles=1)
+    answer(here, *[RIGHT] * 6)
+    asked = {row.image_id for row in all_verdicts(here.store)}
+    reporter = Silent()
+    config = here.config
+    assert run_cycle(here.with_settings(config), None, reporter).finished
+    picked = {row["image_id"] for row in here.store.rows("SELECT image_id FROM picks WHERE cycle = 2")}
+    learnt = asked - picked  # people have labelled the others as a whole
+    assert loop.images == [10, 20 + len(learnt)]
+    line = f"  verified: {len(learnt)} boxes on {len(learnt)} images without a label are learnt, too"
+    assert (line in reporter.lines) == bool(learnt)
+    assert set(output_of_cycle(here, 2, "pull")["verified"]) == learnt
+    # They are no labels: neither in the counts nor among the versions of the labels.
+    assert labels_until(here.store, 2) == 20
+    assert [row.labels for row in gather(here).cycles] == [20, 10]
+    found = compare_labels(here, "2", "now")
+    assert (found.both, found.only_before, found.only_after) == (20, (), ())
+    assert not any(finding.changed for finding in reproduce(here, 2))
+    assert not any(finding.changed for finding in verify(here, 2))
+
+
+def serve(root: Path, questions: list[Question], address: Connection) -> None:
+    """Run the page in a process of its own."""
+    workspace = open_workspace(root)
+    page = Page(questions, workspace.config.classes)
+    address.send(page.url)
+    page.run(Session(workspace, questions).answer)
+
+
+def test_a_killed_page_loses_no_answer(loop: SmallLoop) -> None:
+    questions = choose_questions(loop.workspace, 8, (), Silent())
+    spawn = get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(loop.workspace.root, questions, there))
+    process.start()
+    url = here.recv()
+    for number in range(5):
+        given = {"number": number, "answer": {"verdict": "right", "seconds": 1.0}}
+        assert httpx.post(f"{url}answer", json=given).status_code == 200
+    process.kill()
+    process.join()
+    stored = {row.image_id for row in all_verdicts(loop.workspace.store)}
+    assert stored == {item.image.id for item in questions[:5]}
+    left = choose_questions(loop.workspace, 1000, (), Silent())
+    assert not stored & {item.image.id for item in left}
