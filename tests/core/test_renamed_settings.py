@@ -45,6 +45,7 @@ def old_workspace(root: Path, text: str = OLD_TOML) -> Path:
     workspace = init_workspace(root, ("a", "b"))
     for table, column in (("cycles", "validation_images"), ("picks", "validation")):  # of later versions
         workspace.store.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    workspace.store.execute("DROP TABLE verdicts")
     workspace.store.execute(f"PRAGMA user_version = {SETTINGS_RENAMED - 1}")
     workspace.store.close()
     (root / "al-loop.toml").write_text(text)
