@@ -1,7 +1,7 @@
 """AP after people have verified single boxes, compared with whole images that they label in the same time.
 
-    .venv/bin/python benchmarks/verified.py WORK --data SET [SET ...] [--labels 25] [--crops 200] [--seeds 3]
-        [--start M0.pth] [--base train.steps=400]
+    .venv/bin/python benchmarks/verified.py WORK --data SET [SET ...] [--labels 25] [--crops 200] [--pool 400]
+        [--seeds 3] [--start M0.pth] [--base train.steps=400]
 
 SET holds pool.json and val.json (COCO). A seed draws the labelled images from pool.json. "first" is a
 training on them. Its most uncertain boxes on other images, equally many of each class, are verified: a box
@@ -145,7 +145,8 @@ def trial_of(args: argparse.Namespace, data: Path, seed: int) -> Trial:
     run = RunSettings(settings, device, lr, workers, training_precision(settings.precision, device))
     folder = args.work / f"{data.name}-{args.labels}-{seed}" / "training"
     job = TrainingJob(config, start, order[: args.labels], test[:1], run, folder)
-    return Trial(job, order[args.labels :], test, args.crops, args.iou)
+    rest = order[args.labels :][: args.pool]
+    return Trial(job, rest, test, args.crops, args.iou)
 
 
 def main() -> None:
@@ -155,6 +156,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--labels", type=int, default=25)
     parser.add_argument("--crops", type=int, default=200, help="Boxes that people verify.")
+    parser.add_argument("--pool", type=int, help="Images to choose from. Default: all.")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="Trainings to run now.")
     parser.add_argument("--iou", type=float, default=0.6, help="From which a box is right.")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--config", default="lite")
@@ -168,7 +171,7 @@ def main() -> None:
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     for seed in range(args.seeds):
         for data in args.data:
-            for kind in KINDS:
+            for kind in args.kinds.split(","):
                 key = {"data": data.name, "labels": args.labels, "seed": seed, "kind": kind}
                 if any(all(row[name] == value for name, value in key.items()) for row in rows):
                     continue

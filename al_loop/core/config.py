@@ -259,6 +259,7 @@ class LabelStudioConfig(Section, frozen=True):
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
     users: types.Texts = ()
     overlap: types.People = 1  # people who label each image
+    order: Literal["uncertainty", "class"] = "uncertainty"  # of the images that people see
     port: types.Port | None = None  # of the embedded server
     # How browsers get images. "auto": local files from the embedded server, uploads to any other.
     images: Literal["auto", "local-files", "upload", "s3"] = "auto"

@@ -30,6 +30,7 @@ from al_loop.labelling.tasks.edits import hasty_notes
 from al_loop.labelling.tasks.project import ensure_project
 from al_loop.labelling.tasks.pull import LabelRules, changed_since, pull
 from al_loop.labelling.tasks.push import Batch, push
+from al_loop.labelling.tasks.queue_order import places
 from al_loop.labelling.tasks.review import Review
 from al_loop.state.database import label_table, pick_table
 from al_loop.state.database.facts import forget_facts, read_fact, write_fact
@@ -135,6 +136,8 @@ def push_picks(
     batch = batch_name(workspace, cycle, validation=validation)
     ids = [pick.image_id for pick in picks]
     files, scored, sources = images_by_id(workspace, ids), scored.subset(ids), source_names(workspace, ids)
+    shown = [_outlined_boxes(config, scored, i, file).shown(least_scores) for i, file in enumerate(files)]
+    order = "uncertainty" if validation else config.label_studio.order
     tasks = [
         OutgoingTask(
             key=task_key(batch, pick.image_id),
@@ -143,15 +146,15 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            boxes=NO_BOXES
-            if validation or pick.image_id in blind
-            else _outlined_boxes(config, scored, i, file).shown(least_scores),
+            boxes=NO_BOXES if validation or pick.image_id in blind else boxes,
             uncertainty=pick.uncertainty,
-            rank=pick.rank,
+            rank=place,
             reason=pick.reason,
             blind=pick.image_id in blind,
         )
-        for i, (pick, file) in enumerate(zip(picks, files, strict=True))
+        for pick, file, boxes, place in zip(
+            picks, files, shown, places(order, [pick.rank for pick in picks], shown), strict=True
+        )
     ]
     return project_id, push(
         connection,
