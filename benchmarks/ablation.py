@@ -31,7 +31,7 @@ from measuring import class_names, interval, labelled_images, random_order, scor
 from mmengine.config import Config
 from plain_mmdet import MmdetTraining, train_with_mmdet, usual
 
-from al_loop.core.config import TrainConfig
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.checkpoint import CLASS_LAYERS, Weights, read_weights, write_weights
 from al_loop.detector.config.mask_head import add_mask_head, has_mask_head
 from al_loop.detector.config.model_config import imagenet_start, load_model_config

@@ -26,7 +26,8 @@ import torch
 from measuring import class_names, interval, labelled_images
 from mmengine.config import Config
 
-from al_loop.core.config import CycleConfig, TrainConfig
+from al_loop.core.config import CycleConfig
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.checkpoint import Weights, load_into, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.inference.predict import Detector

@@ -27,7 +27,7 @@ from ablation import parsed, report, set_value
 from measuring import class_names, labelled_images
 from msgspec import structs
 
-from al_loop.core.config import SelfTrainingConfig, TrainConfig
+from al_loop.core.training_config import SelfTrainingConfig, TrainConfig
 from al_loop.detector.checkpoint import Weights, load_into, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model, imagenet_start, load_model_config
 from al_loop.detector.device import choose_device, default_workers

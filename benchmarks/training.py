@@ -41,7 +41,7 @@ from mmengine.registry import HOOKS
 from plain_mmdet import BATCH, MmdetTraining, plain, train_with_mmdet
 from torch.profiler import ProfilerActivity, profile
 
-from al_loop.core.config import TrainConfig
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.model_config import build_model, load_model_config
 from al_loop.detector.device import default_workers

@@ -28,7 +28,7 @@ import numpy as np
 from ablation import parsed, report, set_value, show
 from measuring import class_names, labelled_images, random_order, scored_by
 
-from al_loop.core.config import TrainConfig
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.checkpoint import read_weights, write_weights
 from al_loop.detector.config.model_config import imagenet_start, load_model_config
 from al_loop.detector.device import choose_device, default_workers

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
-from al_loop.core.config import FILE_NAME, Config, Section
+from al_loop.core.config import FILE_NAME, Config
 from al_loop.core.config_errors import explain
 from al_loop.core.errors import ConfigError
 from al_loop.core.renamed_settings import TRAININGS, with_new_names, with_old_names
+from al_loop.core.setting_types import Section
 from al_loop.core.urls import masked_in
 
 S = TypeVar("S", bound=Section)

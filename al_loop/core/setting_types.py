@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from msgspec import Meta, inspect
+from msgspec import Meta, Struct, inspect
 
 from al_loop.core.errors import ConfigError
 
@@ -115,3 +115,7 @@ def check_classes(classes: tuple[str, ...], source: str) -> None:
             raise ConfigError(f"{source}: classes: {name!r} must be printable, without spaces around it")
     if repeated := repeated_in(classes):
         raise ConfigError(f"{source}: classes must be distinct, got {', '.join(repeated)} twice")
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file; an unknown key is an error."""

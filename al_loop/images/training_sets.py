@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from al_loop.core.config import TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError
 from al_loop.core.files import file_sha256, write_atomically
+from al_loop.core.training_config import TrainConfig
 from al_loop.images.coco import Problem, listed, missing_classes, read_coco
 from al_loop.images.identity import hash_known
 from al_loop.images.ingest import PreparedImage, conversion_lines
@@ -80,7 +80,7 @@ def synthetic_images(workspace: Workspace, reporter: Reporter) -> list[LabelledI
 
 def rendered_beside(workspace: Workspace, settings: TrainConfig, reporter: Reporter) -> list[LabelledImage]:
     """Return the rendered images for a training on photographs. Empty if its settings use none."""
-    return usable_rendered(workspace, reporter) if settings.replay or settings.augment.copy_paste else []
+    return usable_rendered(workspace, reporter) if settings.replay else []
 
 
 def usable_rendered(workspace: Workspace, reporter: Reporter) -> list[LabelledImage]:

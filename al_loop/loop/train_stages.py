@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from al_loop.core.config import TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
+from al_loop.core.training_config import TrainConfig
 from al_loop.images import repository
 from al_loop.images.coco import missing_classes
 from al_loop.images.object_cache import check_unchanged

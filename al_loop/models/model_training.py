@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from al_loop.core.config import TrainConfig
 from al_loop.core.console import Progress
 from al_loop.core.files import file_sha256
+from al_loop.core.training_config import TrainConfig
 from al_loop.core.urls import masked
 from al_loop.models.checkpoint_cache import fetch
 from al_loop.models.starting_point import fit_mask_head, named_config, start_weights

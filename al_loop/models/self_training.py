@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from al_loop.core.config import SelfTrainingConfig, TrainConfig
 from al_loop.core.console import Reporter
 from al_loop.core.errors import TrainingError
 from al_loop.core.files import hash_of, json_hash, read_json, write_json
+from al_loop.core.training_config import SelfTrainingConfig, TrainConfig
 from al_loop.images import repository
 from al_loop.images.identity import remove_evaluation_copies
 from al_loop.models import evaluation, model_training
@@ -92,7 +92,9 @@ def stage_inputs(workspace: Workspace, unlabelled: Sequence[ImageFile]) -> Outpu
     if not unlabelled:
         return {}
     ids = json_hash([image.id for image in unlabelled])
-    return {"self_training": msgspec.to_builtins(workspace.config.self_training), "unlabelled": ids}
+    options, strong = workspace.config.self_training, workspace.config.pretrain.augment
+    plain = {"self_training": msgspec.to_builtins(options), "strong": msgspec.to_builtins(strong)}
+    return plain | {"unlabelled": ids}
 
 
 def images_per_step(settings: SelfTrainingConfig, batch_size: int, gpus: int) -> int:
@@ -196,7 +198,9 @@ def unlabelled_part(
     soft = options.targets == "soft" or (options.targets == "auto" and 2 * known < evaluated)
     if not (known or soft):
         return None, "the model's boxes of no class are precise enough to learn from"
-    part = UnlabelledPart(pool.unlabelled, per_step, thresholds, soft, options.weight)
+    part = UnlabelledPart(
+        pool.unlabelled, per_step, thresholds, soft, options.weight, workspace.config.pretrain.augment
+    )
     return part, "class distributions" if soft else f"boxes of {known} of {len(classes)} classes"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from al_loop.core.config import Freeze
 from al_loop.core.console import Progress
 from al_loop.core.errors import ConfigError
 from al_loop.core.files import file_sha256
+from al_loop.core.training_config import Freeze
 from al_loop.models.starting_point import fit_mask_head, named_config, start_weights
 from al_loop.state.model_registry import WEIGHTS, Model
 from al_loop.state.workspace import Workspace

@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from al_loop.core.config import AugmentConfig, Config, TrainConfig, load_config, parse_config
+from al_loop.core.config import Config, load_config, parse_config
 from al_loop.core.console import Silent
 from al_loop.core.errors import ConfigError
 from al_loop.core.frozen_settings import hashed, thawed
 from al_loop.core.renamed_settings import RENAMED, rewritten, with_new_names, with_old_names
+from al_loop.core.training_config import AugmentConfig, TrainConfig
 from al_loop.doctor import examine
 from al_loop.state.database.migrations import SETTINGS_RENAMED
 from al_loop.state.workspace import init_workspace, open_workspace

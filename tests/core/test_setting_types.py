@@ -21,8 +21,9 @@ from support.cli_commands import commands
 
 from al_loop.cli import cli
 from al_loop.cli.demo import main as demo
-from al_loop.core.config import Config, CycleConfig, DriftTrigger, PromotionConfig, TrainConfig, parse_config
+from al_loop.core.config import Config, CycleConfig, DriftTrigger, PromotionConfig, parse_config
 from al_loop.core.errors import ConfigError
+from al_loop.core.training_config import TrainConfig
 from al_loop.loop.selection import pick
 from al_loop.structures.predictions import ScoredImages
 from render.__main__ import main as renderer

@@ -16,7 +16,7 @@ from support.coco_tools import coco_stats
 from support.factories import CLASSES
 from support.training import training_job
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.augmentation.augment import Augment
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.ignore_regions import IgnoringAssigner, extend_regions, ignore_regions

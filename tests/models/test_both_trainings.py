@@ -9,9 +9,9 @@ import pytest
 from msgspec import structs
 from support.factories import write_checkpoint
 
-from al_loop.core.config import SelfTrainingConfig
 from al_loop.core.console import Silent
 from al_loop.core.files import file_sha256
+from al_loop.core.training_config import SelfTrainingConfig
 from al_loop.images import repository
 from al_loop.models.model_training import TrainingImages
 from al_loop.models.pretrain import import_checkpoint

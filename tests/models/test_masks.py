@@ -13,9 +13,9 @@ from msgspec import structs
 from support.factories import CLASSES, write_checkpoint
 from support.outlined_pictures import outlined_set
 
-from al_loop.core.config import TrainConfig
 from al_loop.core.console import Silent
 from al_loop.core.errors import ModelError
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.checkpoint import load_into, read_weights, write_weights
 from al_loop.detector.class_order import reorder_classes
 from al_loop.detector.config.mask_head import add_mask_head, has_mask_head

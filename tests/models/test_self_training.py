@@ -12,9 +12,9 @@ from msgspec import structs
 from support.metrics import compared, metrics
 from support.small_loop import SmallLoop, small_loop
 
-from al_loop.core.config import SelfTrainingConfig, TrainConfig
 from al_loop.core.console import Silent
 from al_loop.core.errors import TrainingError
+from al_loop.core.training_config import SelfTrainingConfig, TrainConfig
 from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.images import repository
 from al_loop.loop.cycle import run_cycle

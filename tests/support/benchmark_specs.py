@@ -14,10 +14,11 @@ from support.fake_model import score
 
 from al_loop.benchmark.run.runner import Execution, Outcome, run_benchmark
 from al_loop.benchmark.spec.spec import BenchmarkSpec, MixGrid, StrategyGrid, TransferGrid
-from al_loop.core.config import Config, TrainConfig
+from al_loop.core.config import Config
 from al_loop.core.console import Silent
 from al_loop.core.errors import TrainingError
 from al_loop.core.files import file_sha256
+from al_loop.core.training_config import TrainConfig
 from al_loop.evaluation.detection_counts import Counts
 from al_loop.models import model_training, scoring
 from al_loop.models.model_training import TrainingImages

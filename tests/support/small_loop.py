@@ -14,10 +14,10 @@ from support.fake_model import score
 from support.metrics import compared, metrics
 from support.pool_images import add_images
 
-from al_loop.core.config import TrainConfig
 from al_loop.core.console import Silent
 from al_loop.core.errors import LabelStudioError
 from al_loop.core.files import file_sha256
+from al_loop.core.training_config import TrainConfig
 from al_loop.images.validation_sets import add_validation
 from al_loop.labelling import sync
 from al_loop.labelling.client.task import PushResult

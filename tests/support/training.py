@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from al_loop.core.config import TrainConfig
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.training.job import RunSettings, TrainingJob
 from al_loop.structures.images import LabelledImage
 from al_loop.structures.metrics import MetricName

@@ -14,7 +14,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.augmentation.outlines import box_around, joined
 from al_loop.structures.boxes import FloatArray, covered
 

@@ -15,7 +15,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from numpy.typing import NDArray
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.augmentation.outlines import Hull, fitted_mask, hull_of
 from al_loop.detector.transforms import FitInto, Picture, fit, read_picture
 from al_loop.structures.boxes import FloatArray, covered

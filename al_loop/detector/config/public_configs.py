@@ -11,8 +11,8 @@ from typing import Any
 import mmdet
 from mmengine.fileio import load
 
-from al_loop.core.config import TrainConfig
 from al_loop.core.errors import ConfigError
+from al_loop.core.training_config import TrainConfig
 
 _CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
 _FAMILIES = ("faster_rcnn", "mask_rcnn")

@@ -14,7 +14,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from al_loop.core.config import TrainConfig
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.self_training.losses import Losses, pseudo_label_losses, soft_losses
 from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.detector.self_training.teacher import Teacher
@@ -47,6 +47,7 @@ class SelfTraining(Hook):  # type: ignore[misc]
             part.images[rank::processes],
             config,
             settings.augment,
+            part.strong,
             part.per_step // processes,
             settings.seed,
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from al_loop.core.training_config import PretrainAugmentConfig
 from al_loop.structures.images import ImageFile
 
 
@@ -18,6 +19,7 @@ class UnlabelledPart:
         score.
     soft: learn the class distributions of the teacher, without thresholds.
     weight: of their loss, after the first fifth of the steps.
+    strong: its changes of appearance are those of what the model sees. The teacher sees the image as it is.
     """
 
     images: Sequence[ImageFile]
@@ -25,3 +27,4 @@ class UnlabelledPart:
     thresholds: tuple[float | None, ...]
     soft: bool = False
     weight: float = 1.0
+    strong: PretrainAugmentConfig = field(default_factory=PretrainAugmentConfig)

@@ -14,8 +14,8 @@ from msgspec import structs
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from al_loop.core.config import AugmentConfig
 from al_loop.core.errors import TrainingError
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.augmentation.augment import appearance, geometry
 from al_loop.detector.inference.scoring import Reader, Unreadable
 from al_loop.detector.transforms import Picture
@@ -32,8 +32,8 @@ class UnlabelledViews(Dataset[list[dict[str, Any]]]):
     with the images that are next. Every image occurs once before any is repeated. An image that cannot be
     read is replaced by the next one.
 
-    The weak view is resized, and flipped where the settings allow it. The strong view is the weak view with
-    all changes of appearance of the settings: boxes of one are boxes of the other.
+    The weak view is resized, and flipped where `augment` allows it. The strong view is the weak view with all
+    changes of appearance of `strong`: boxes of one are boxes of the other.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class UnlabelledViews(Dataset[list[dict[str, Any]]]):
         images: Sequence[ImageFile],
         config: Config,
         augment: AugmentConfig,
+        strong: AugmentConfig,
         per_step: int,
         seed: int,
     ) -> None:
@@ -48,7 +49,7 @@ class UnlabelledViews(Dataset[list[dict[str, Any]]]):
         self._reader = Reader.of(config)
         still = structs.replace(augment, rotate=0.0, shear=0.0, shift=0.0, zoom=0.0)
         # `erase` needs boxes.
-        strong = structs.replace(augment, erase=0.0)
+        strong = structs.replace(strong, erase=0.0)
         self._weak, self._strong = A.Compose(geometry(still)), A.Compose(appearance(strong))
         self._epoch, self._order = -1, list[int]()
 

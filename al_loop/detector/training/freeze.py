@@ -8,8 +8,8 @@ from mmdet.models.backbones import ResNet
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from al_loop.core.config import Freeze
 from al_loop.core.errors import ConfigError
+from al_loop.core.training_config import Freeze
 from al_loop.detector.backbones.timm_backbone import TimmBackbone
 
 

@@ -6,7 +6,7 @@ from copy import deepcopy
 
 from mmengine.config import Config
 
-from al_loop.core.config import Freeze
+from al_loop.core.training_config import Freeze
 from al_loop.detector.checkpoint import Weights
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.training.freeze import with_frozen_layers

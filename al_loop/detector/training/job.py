@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from al_loop.core.config import TrainConfig
 from al_loop.core.files import read_regular, write_atomically
+from al_loop.core.training_config import TrainConfig
 from al_loop.detector.checkpoint import Weights, read_weights, write_weights
 from al_loop.detector.config.stored_config import read_config, write_config
 from al_loop.detector.self_training.settings import UnlabelledPart

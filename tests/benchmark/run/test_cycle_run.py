@@ -30,8 +30,8 @@ from al_loop.benchmark.run.runner import Outcome
 from al_loop.benchmark.spec.datasets import read_datasets
 from al_loop.benchmark.spec.spec import BenchmarkSpec, StrategyGrid
 from al_loop.cli import cli
-from al_loop.core.config import SelfTrainingConfig
 from al_loop.core.files import read_json
+from al_loop.core.training_config import SelfTrainingConfig
 from al_loop.evaluation import model_quality
 from al_loop.evaluation.model_quality import quality_for
 from al_loop.models import model_training

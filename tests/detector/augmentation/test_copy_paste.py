@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.augmentation.copy_paste import MAX_COVERED, PasteObjects, patches_of
 from al_loop.detector.transforms import FitInto
 from al_loop.structures.boxes import Boxes, covered

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from support.outlined_pictures import outlined_set
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.augmentation.augment import Augment
 from al_loop.detector.augmentation.copy_paste import PasteObjects
 from al_loop.detector.augmentation.outlines import LoadHulls, LoadMasks, fitted_mask

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.augmentation.augment import Augment
 from al_loop.detector.augmentation.copy_paste import PasteObjects
 from al_loop.detector.augmentation.outlines import LoadHulls, hull_of, outline_hull

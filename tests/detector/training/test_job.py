@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from support.training import training_job
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.config.model_config import build_model
 from al_loop.detector.self_training.settings import UnlabelledPart
 from al_loop.detector.training.job import read_job, write_job

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from support.outlined_pictures import mask_ious, outlined_set
 from support.training import stop_after, training_job
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector.checkpoint import load_into
 from al_loop.detector.config.mask_head import add_mask_head
 from al_loop.detector.config.model_config import build_model, load_model_config

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.training import training_job
 
-from al_loop.core.config import AugmentConfig
+from al_loop.core.training_config import AugmentConfig
 from al_loop.detector import transforms
 from al_loop.detector.training.sampling import EndlessSampler, repeat_factors, replay_share
 from al_loop.detector.training.train import train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from al_loop.core.config import PretrainConfig, TrainConfig
+from al_loop.core.training_config import PretrainConfig, TrainConfig
 from al_loop.detector.training.schedule import schedule
 
 
