@@ -182,7 +182,7 @@ def report(rows: Sequence[dict[str, Any]], column: str, names: Sequence[str], ba
             if not found:
                 continue
             ap, ap50, ap75, seconds = (
-                np.mean([row[key] for row in found]) for key in ("ap", "ap50", "ap75", "seconds")
+                np.mean([row.get(key, np.nan) for row in found]) for key in ("ap", "ap50", "ap75", "seconds")
             )
             pairs = [
                 row["ap"] - of_set[base, row["seed"]]["ap"] for row in found if (base, row["seed"]) in of_set

@@ -8,8 +8,8 @@ training on them. Its most uncertain boxes on other images, equally many of each
 is right if a true box of its class has an IoU of --iou. The other trainings start as the first does, with
 as many steps: "ignored" learns the right boxes, too, and ignores the rest of their images; "background"
 takes this rest as background; "drawn" learns random images that are labelled in the same time instead.
-Times are the usual prices of `strategies.prices`. WORK/results.jsonl has a line per training, and a
-repeated call continues.
+Times are the usual prices of `strategies.prices`. Scores stand for chances, and an image may have any
+number of verified boxes. WORK/results.jsonl has a line per training, and a repeated call continues.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ def main() -> None:
         for data in args.data:
             for kind in args.kinds.split(","):
                 key = {"data": data.name, "labels": args.labels, "seed": seed, "kind": kind}
+                key |= {"crops": args.crops, "iou": args.iou, "pool": args.pool, "base": args.base}
                 if any(all(row[name] == value for name, value in key.items()) for row in rows):
                     continue
                 rows.append(key | trial_of(args, data, seed).run(kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -37,9 +38,7 @@ def verified(workspace: Workspace) -> VerifiedImages:
     rows = all_verdicts(workspace.store)
     if not rows:
         return VerifiedImages([], [])
-    sessions = _by_session(rows)
-    hasty = [name for name, rows in sessions.items() if _is_hasty(rows)]
-    believed = [row for name, rows in sessions.items() if name not in hasty for row in rows]
+    believed, hasty = believed_verdicts(rows)
     free, boxes = unlabelled_with_verdicts(workspace.store), dict[str, list[list[float]]]()
     for row in sorted(believed, key=lambda row: (row.image_id, row.box)):
         if row.image_id in free and row.verdict in ("right", "class"):
@@ -52,11 +51,13 @@ def verified(workspace: Workspace) -> VerifiedImages:
     return VerifiedImages(images, hasty)
 
 
-def _by_session(rows: list[VerdictRow]) -> dict[str, list[VerdictRow]]:
-    found: dict[str, list[VerdictRow]] = {}
+def believed_verdicts(rows: Sequence[VerdictRow]) -> tuple[list[VerdictRow], list[str]]:
+    """Return the answers of people who have looked at the boxes, and the sessions of the others."""
+    sessions: dict[str, list[VerdictRow]] = {}
     for row in rows:
-        found.setdefault(row.session, []).append(row)
-    return found
+        sessions.setdefault(row.session, []).append(row)
+    hasty = [name for name, answers in sessions.items() if _is_hasty(answers)]
+    return [row for row in rows if row.session not in hasty], hasty
 
 
 def _is_hasty(rows: list[VerdictRow]) -> bool:

@@ -14,7 +14,7 @@ from al_loop.labelling.client.task import OutgoingTask
 from al_loop.labelling.server.server_state import status as server_status
 from al_loop.labelling.tasks.push import queue_url, tab_url
 from al_loop.state.database.facts import first_fact, read_fact
-from al_loop.state.database.pick_table import open_picks, picks_of
+from al_loop.state.database.pick_table import open_picks, picks_of, pushed_picks
 from al_loop.state.workspace import Workspace
 from al_loop.structures.boxes import Boxes
 
@@ -77,8 +77,12 @@ def tab_address(workspace: Workspace, review: Mapping[str, Any]) -> str | None:
 
 
 def open_tasks(workspace: Workspace, cycle: int) -> list[OutgoingTask]:
-    """Return the unanswered tasks of a cycle in the order of the queue, without boxes."""
-    rows = open_picks(workspace.store, cycle)
+    """Return the unanswered tasks of a cycle in the order of the queue, without boxes.
+
+    If several people label each image, those that further people may have to answer, too.
+    """
+    several = workspace.config.label_studio.overlap > 1
+    rows = (pushed_picks if several else open_picks)(workspace.store, cycle)
     files = images_by_id(workspace, [row.image_id for row in rows])
     return [
         OutgoingTask(

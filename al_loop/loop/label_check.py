@@ -18,6 +18,7 @@ from al_loop.state import model_registry
 from al_loop.state.database.cycle_table import CycleRow, all_cycles, read_cycle
 from al_loop.state.database.label_table import drawn_in_cycles, set_size
 from al_loop.state.database.pick_table import picks_of
+from al_loop.state.database.verdict_table import all_verdicts
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.model_registry import INITIAL, Model
 from al_loop.state.score_key import ScoreKey
@@ -91,10 +92,14 @@ def _cycle(workspace: Workspace, number: int) -> CycleRow:
 def labels_by_cycle(
     workspace: Workspace, labelled: Sequence[LabelledImage]
 ) -> dict[int, list[LabelledImage]]:
-    """Return those of the labelled images that people have labelled in cycles, by cycle."""
+    """Return those of the labelled images that people have labelled in cycles, by cycle.
+
+    Without images of which single boxes were verified: the model may have learnt these.
+    """
     cycles, found = drawn_in_cycles(workspace.store), dict[int, list[LabelledImage]]()
+    verified = {row.image_id for row in all_verdicts(workspace.store)}
     for item in labelled:
-        if (number := cycles.get(item.image.id)) is not None:
+        if item.image.id not in verified and (number := cycles.get(item.image.id)) is not None:
             found.setdefault(number, []).append(item)
     return found
 

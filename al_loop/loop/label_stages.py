@@ -26,6 +26,7 @@ from al_loop.loop.validation_sample import freeze_sample
 from al_loop.models import evaluation
 from al_loop.state.database.label_table import find_labels
 from al_loop.state.database.pick_table import set_pick_state
+from al_loop.state.database.verdict_table import unlabelled_with_verdicts
 from al_loop.state.model_registry import INITIAL
 from al_loop.state.stages import Output, Waiting, run_stage
 from al_loop.state.workspace import Workspace
@@ -161,16 +162,16 @@ def pull_stage(
         _report_answers(pulled, reporter)
         if not pulled.complete and not (incomplete and pulled.answered):
             raise Waiting(_waiting(workspace, pushed, pulled))
-        if pulled.agreement.people:
+        if pulled.agreement.classes:
             reporter.line(f"  {printable(str(pulled.agreement))}")
         for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_MAX_LISTED]:
             if share > 0:
                 reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
         freeze_sample(workspace, cycle.number, cycle.validation_images, reporter)
         labelled_ids = [item.image.id for item in repository.labelled(workspace)]
-        _remove_evaluation_copies(workspace, labelled_ids, reporter)
-        partly = verified(workspace)
-        _report_verified(partly, reporter)
+        learnt = [*labelled_ids, *unlabelled_with_verdicts(workspace.store)]
+        _remove_evaluation_copies(workspace, learnt, reporter)
+        partly = _verified(workspace, reporter)
         images = [*repository.labelled(workspace), *partly.images]
         labels = repository.snapshot(images, outlines=workspace.config.outlined)
         write_json(folder / LABELS, labels)
@@ -198,7 +199,12 @@ def pull_stage(
     return repository.from_snapshot(workspace, read_json(path))
 
 
-def _report_verified(partly: VerifiedImages, reporter: Reporter) -> None:
+def _verified(workspace: Workspace, reporter: Reporter) -> VerifiedImages:
+    """Return the images with verified boxes to train on, copied from object stores. Report them."""
+    not_fetched = repository.keep(workspace, [item.image.id for item in verified(workspace).images])
+    _report_left_out(not_fetched, reporter)
+    partly = verified(workspace)
+    partly = replace(partly, images=[item for item in partly.images if item.image.id not in not_fetched])
     if partly.images:
         boxes, images = total_boxes(partly.images), len(partly.images)
         reporter.line(f"  verified: {boxes} boxes on {images} images without a label are learnt, too")
@@ -206,6 +212,7 @@ def _report_verified(partly: VerifiedImages, reporter: Reporter) -> None:
         reporter.line(
             f"  note: answers of one al-loop labels verify are not used: all right, in less than {HASTY_S} s"
         )
+    return partly
 
 
 def _report_answers(pulled: sync.PullResult, reporter: Reporter) -> None:

@@ -155,6 +155,7 @@ class LabelSummary:
     """The part of the labels that strategies read: the labelled images, and the number of boxes per class.
 
     novelty: what is compared of explored and labelled images. None: nothing.
+    partly: unlabelled images of which single boxes were verified.
     prices: what people's answers say of the time that they need. None: the usual prices.
     count_r2, calibration: of the model on the validation set, see `al_loop.evaluation.model_quality`. None if
         the strategy does not read them.
@@ -166,6 +167,7 @@ class LabelSummary:
     calibration: Calibration | None = None
     prices: Prices | None = None
     novelty: Novelty | None = None
+    partly: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> LabelSummary:
@@ -178,7 +180,8 @@ class LabelSummary:
         known: Any = stored.get("novelty")
         # A bool is of a version before there were maxima.
         novelty: Novelty | None = ("embeddings" if known else None) if isinstance(known, bool) else known
-        return cls(images, boxes, stored.get("count_r2"), calibration, prices, novelty)
+        partly = tuple(stored.get("partly", ()))
+        return cls(images, boxes, stored.get("count_r2"), calibration, prices, novelty, partly)
 
 
 def quality_warning(strategy: str, model_id: str, quality: ModelQuality) -> str | None:
@@ -206,6 +209,7 @@ def summarise_labels(
     prices: Prices | None = None,
     *,
     novelty: Novelty | None = None,
+    partly: Sequence[str] = (),
 ) -> LabelSummary:
     """Count the labelled boxes of each class."""
     counts = np.zeros(classes, np.int64)
@@ -213,7 +217,7 @@ def summarise_labels(
         np.add.at(counts, item.boxes.labels, 1)
     images = tuple(item.image.id for item in labelled)
     return LabelSummary(
-        images, tuple(counts.tolist()), quality.count_r2, quality.calibration, prices, novelty
+        images, tuple(counts.tolist()), quality.count_r2, quality.calibration, prices, novelty, tuple(partly)
     )
 
 
@@ -237,6 +241,7 @@ def context_for(
         known.count_r2,
         known.calibration,
         known.prices,
+        known.partly,
         known.novelty or "embeddings",
         compared,
     )

@@ -44,6 +44,7 @@ Novelty = Literal["embeddings", "maxima"]
 class Context:
     """Data for strategies besides the scores; see `strategies.Candidates`.
 
+    partly: candidates that the model may have learnt in part, as single boxes of them were verified.
     novelty: what is compared of explored and labelled images.
     compared: (l, d) that of labelled images, from which explored ones differ. None for a cycle of an older
         al-loop, which explored images without detections.
@@ -56,6 +57,7 @@ class Context:
     count_r2: float | None = None
     calibration: Calibration | None = None
     prices: Prices | None = None
+    partly: Collection[str] = ()
     novelty: Novelty = "embeddings"
     compared: Float32Array | None = None
 
@@ -108,7 +110,8 @@ def pick(
     candidates = _candidates(scored, strategy, context)
     rng = default_rng(SeedSequence([settings.seed, cycle]))
     k = min(k, len(candidates))
-    audited = [] if strategy.unbiased else _audit(candidates, k, settings, cycle, labelled)
+    seen = {*labelled, *context.partly}
+    audited = [] if strategy.unbiased else _audit(candidates, k, settings, cycle, seen)
     explored, novelty = list[int](), None
     if explores(settings):
         novelty = _compared_with_labelled(candidates, scored, context)
@@ -124,7 +127,7 @@ def pick(
     picks: list[Pick] = []
     for i in sorted(reasons, key=lambda i: (-scored.uncertainty[i], candidates.ids[i])):
         name, known = candidates.ids[i], candidates.ids[i] in labelled
-        audit = i in fair and not known
+        audit = i in fair and name not in seen
         picks.append(Pick(name, len(picks), float(scored.uncertainty[i]), reasons[i], known, audit))
     return picks
 
@@ -155,10 +158,10 @@ def _candidates(scored: ScoredImages, strategy: Strategy, context: Context) -> C
 
 
 def _audit(
-    candidates: Candidates, k: int, settings: CycleConfig, cycle: int, labelled: Collection[str]
+    candidates: Candidates, k: int, settings: CycleConfig, cycle: int, seen: Collection[str]
 ) -> list[int]:
-    """Return the indices of the audit quota, drawn at random from the unlabelled candidates."""
-    unlabelled = np.flatnonzero(Ids.of(labelled).places(candidates.names) < 0)
+    """Return the indices of the audit quota, drawn at random from the candidates that no model has seen."""
+    unlabelled = np.flatnonzero(Ids.of(seen).places(candidates.names) < 0)
     count = min(round(settings.random_audit_fraction * k), len(unlabelled))
     # A separate random stream: the strategy's picks do not depend on the audit.
     rng = default_rng(SeedSequence([settings.seed, cycle, 1]))

@@ -29,6 +29,7 @@ from al_loop.loop.selection import explores, novelty_of, pick
 from al_loop.loop.validation_sample import split_sample
 from al_loop.models import evaluation
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
+from al_loop.state.database.verdict_table import unlabelled_with_verdicts
 from al_loop.state.file_hashes import shards_in
 from al_loop.state.id_list import POOL, pool_hash, read_pool
 from al_loop.state.score_key import ScoreKey
@@ -99,7 +100,8 @@ def select_stage(
         labelled, classes = repository.labelled(workspace), len(workspace.config.classes)
         prices = measured_prices(workspace) if "cost" in strategy.options else None
         novelty = novelty_of(scored_pool(workspace, cycle, rescored)) if explores(settings) else None
-        summary = summarise_labels(labelled, classes, quality, prices, novelty=novelty)
+        partly = sorted(unlabelled_with_verdicts(workspace.store))
+        summary = summarise_labels(labelled, classes, quality, prices, novelty=novelty, partly=partly)
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])
@@ -157,7 +159,11 @@ def select_picks(
     """Return the picks of a cycle. The same scores, settings and labels give the same picks."""
     settings, labelled = cycle.settings.cycle, set(summary.images)
     drawn, scored = split_sample(
-        scored_pool(workspace, cycle, rescored), cycle.validation_images, settings, cycle.number, labelled
+        scored_pool(workspace, cycle, rescored),
+        cycle.validation_images,
+        settings,
+        cycle.number,
+        {*labelled, *summary.partly},
     )
     folder = partial(workspace.scores_dir, ScoreKey.of(cycle.settings, cycle.model.id))
     scores = StrategyScores(cycle.model, settings.strategy, folder)

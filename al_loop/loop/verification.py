@@ -12,6 +12,7 @@ import numpy as np
 from al_loop.core.console import Reporter
 from al_loop.core.errors import DataError, ModelError
 from al_loop.images import repository
+from al_loop.images.verified import believed_verdicts
 from al_loop.labelling.verification.questions import Answer, Question
 from al_loop.loop.cycle_record import open_cycle_number
 from al_loop.loop.pool_scoring import score_pool
@@ -78,9 +79,9 @@ def _picked(workspace: Workspace) -> set[str]:
 
 
 def _answered(workspace: Workspace) -> dict[str, list[FloatArray]]:
-    """Return the boxes that have an answer, xyxy, by image."""
+    """Return the boxes that have an answer which is believed, xyxy, by image."""
     found: dict[str, list[FloatArray]] = {}
-    for row in all_verdicts(workspace.store):
+    for row in believed_verdicts(all_verdicts(workspace.store))[0]:
         found.setdefault(row.image_id, []).append(np.array(json.loads(row.box)[:4]))
     return found
 
@@ -96,13 +97,16 @@ def _least_certain(
 
     known: boxes that have an answer, by image.
     """
-    order = np.argsort(np.abs(chances - 0.5), kind="stable").tolist()
+    wanted = np.flatnonzero(np.isin(scored.labels[:], classes))
+    order = wanted[np.argsort(np.abs(chances[wanted] - 0.5), kind="stable")]
     taken = {name: list(boxes) for name, boxes in known.items()}
     of_image, of_class, rows = Counter[int](), Counter[int](), list[int]()
     for quota in (-(-count // len(classes)), count):  # then more of the classes that have more
-        for row in order:
+        for row in map(int, order):
+            if len(rows) == count:
+                break
             label = int(scored.labels[row])
-            if len(rows) == count or label not in classes or of_class[label] >= quota:
+            if of_class[label] >= quota:
                 continue
             place = int(np.searchsorted(scored.offsets, row, side="right")) - 1
             others = taken.setdefault(scored.image_ids[place], [])

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from support.small_loop import small_loop
 
+from al_loop.cli import cli
 from al_loop.core.errors import LabelStudioError
 from al_loop.evaluation.label_doubts import Doubt, Kind
+from al_loop.labelling.verification.page import Page, Store
+from al_loop.labelling.verification.questions import Answer
 from al_loop.loop import label_check
 from al_loop.loop.label_check import LabelCheck
+from al_loop.state.database.verdict_table import all_verdicts
 from al_loop.state.workspace import Workspace
 from al_loop.structures.images import ImageFile
 
@@ -68,3 +76,25 @@ def test_nothing_to_check(run: Any, filled: Workspace) -> None:
     code, _, err = run("-w", filled.root, "labels", "check", "--cycle", 3)
     assert code == 1
     assert "there is no cycle 3. See: al-loop status" in err
+
+
+def test_verify_says_where_the_page_is_and_what_was_answered(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = small_loop(workspace, tmp_path, monkeypatch, images=10)
+
+    def run(self: Page, store: Store) -> None:
+        for number, verdict in enumerate(("right", "wrong", "right")):
+            store(number, msgspec.convert({"verdict": verdict, "seconds": 1}, Answer))
+        self._server.server_close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Page, "run", run)
+    command = ["-w", str(loop.workspace.root), "labels", "verify"]
+    result = CliRunner().invoke(cli, [*command, "--count", "5", "--class", "bolt"])
+    assert result.exit_code == 0
+    assert re.search(r"5 boxes to verify: http://127\.0\.0\.1:\d+/\S+/\n", result.output)
+    assert result.output.endswith("3 of 5 answered: 2 right, 1 wrong\n")
+    assert len(all_verdicts(loop.workspace.store)) == 3
+    wrong = CliRunner().invoke(cli, [*command, "--class", "screw"])
+    assert "'screw' is no class of this workspace: expected bolt, nut" in str(wrong.exception or wrong.output)

@@ -22,7 +22,7 @@ from al_loop.structures.boxes import FloatArray, covered
 from al_loop.structures.images import LabelledImage
 
 #: Largest share of a box that a pasted object may cover. A rectangle that holds more of another object is not
-#: copied.
+#: copied. Nor is a box of which so much lies in an ignore region: its neighbours are unknown.
 MAX_COVERED = 0.1
 _MOST_OBJECTS = 3  # of one image
 _PLACES = 20  # that are tried for an object
@@ -87,11 +87,12 @@ def patches_of(item: LabelledImage, fitting: FitInto, shape: str) -> list[Patch]
     scale = np.tile([picture.shape[1] / original.shape[1], picture.shape[0] / original.shape[0]], 2)
     boxes = item.boxes.xyxy * scale
     hidden = covered(boxes, boxes) * (1 - np.eye(len(boxes)))
+    unknown = covered(item.boxes.xyxy, item.ignored.xyxy).max(axis=1, initial=0.0) > MAX_COVERED
     outlines = item.boxes.outlines or (None,) * len(boxes)
     patches = []
     for row, (box, label, outline) in enumerate(zip(boxes, item.boxes.labels, outlines, strict=True)):
         mask = None if outline is None else fitted_mask(outline, original.shape, picture.shape)
-        if mask is None and hidden[:, row].max(initial=0.0) > MAX_COVERED:
+        if mask is None and (unknown[row] or hidden[:, row].max(initial=0.0) > MAX_COVERED):
             continue
         patches.append(_patch(picture, box, int(label), mask, shape))
     return patches
@@ -138,7 +139,7 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
         self, config: AugmentConfig, images: Sequence[LabelledImage], fitting: dict[str, Any]
     ) -> None:
         self.config = config
-        self.images = [item for item in images if len(item.boxes)]
+        self.images = [item for item in images if _has_source(item)]
         self.fitting = FitInto(**fitting)
         labels = [np.unique(item.boxes.labels) for item in self.images]
         classes = np.unique(np.concatenate([np.zeros(0, np.int64), *labels]))
@@ -164,11 +165,13 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
         if self.images and rng.random() < self.config.copy_paste:
             picture = results["img"].copy()
             boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64)
+            objects = boxes[~np.asarray(results["gt_ignore_flags"], np.bool_)]
             labels, rotates = list[int](), "hulls" in results
             for patch in self._drawn(rng):
-                if (corner := _place(patch, picture.shape, boxes, rng)) is not None:
+                if (corner := _place(patch, picture.shape, objects, rng)) is not None:
                     _blend(picture, patch, corner)
-                    boxes = np.concatenate([boxes, patch.box[None] + np.tile(corner, 2)])
+                    pasted = patch.box[None] + np.tile(corner, 2)
+                    boxes, objects = (np.concatenate([rows, pasted]) for rows in (boxes, objects))
                     labels.append(patch.label)
                     if rotates:
                         results["hulls"] = [*results["hulls"], patch.hull_at(corner)]
@@ -199,6 +202,12 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
         for _ in range(rng.integers(4) if self.config.rotate90 else 0):
             patch = patch.turned()
         return patch
+
+
+def _has_source(item: LabelledImage) -> bool:
+    """Whether an object of the image may be copied: one with an outline, or outside ignore regions."""
+    outside = covered(item.boxes.xyxy, item.ignored.xyxy).max(axis=1, initial=0.0) <= MAX_COVERED
+    return bool((item.boxes.outlined | outside).any())
 
 
 def _place(

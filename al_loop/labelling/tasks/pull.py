@@ -161,7 +161,7 @@ class _Reader:
                 )
             return self._read_answer(want, parse_value(tasks[0], _Task, "the task"), known)
         except RefusedResultError as error:
-            return PulledTask(**known, state=TaskState.REFUSED, problem=str(error))
+            return PulledTask(**known | {"awaited": 0}, state=TaskState.REFUSED, problem=str(error))
 
     def _read_answer(self, want: ExpectedPick, task: _Task, known: dict[str, Any]) -> PulledTask:
         """Return the answer to a task; add to `known` the fields that are valid even if it is refused."""

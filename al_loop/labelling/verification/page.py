@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,15 +39,12 @@ class Page:
         """Begin to listen. port: 0 for a free one. Raises DataError if the port is taken."""
         self._secret = secrets.token_urlsafe(16)
         self._todo: queue.Queue[tuple[int, Answer | None, Future[None]] | None] = queue.Queue()
-        parts = {
-            "questions": questions,
-            "classes": tuple(classes),
-            "secret": self._secret,
-            "todo": self._todo,
-        }
+        self._answers: dict[int, Answer] = {}
+        parts: dict[str, Any] = {"questions": questions, "classes": tuple(classes), "secret": self._secret}
+        parts |= {"todo": self._todo, "answers": self._answers}
         handler = type("Handler", (_Handler,), parts)
         try:
-            self._server = ThreadingHTTPServer((HOST, port), handler)
+            self._server = _Server((HOST, port), handler)
         except OSError as error:
             raise DataError(
                 f"port {port} cannot be used ({error.strerror}). Name another: al-loop labels verify --port N"
@@ -68,6 +65,10 @@ class Page:
                 except Exception as error:
                     done.set_exception(error)
                     raise
+                if answer is None:
+                    self._answers.pop(number, None)
+                else:
+                    self._answers[number] = answer
                 done.set_result(None)
 
     @contextmanager
@@ -79,6 +80,13 @@ class Page:
         finally:
             self._server.shutdown()
             self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Print nothing: a browser may close a connection at any time."""
 
 
 class _Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,13 +101,17 @@ class _Handler(BaseHTTPRequestHandler):
     classes: tuple[str, ...]
     secret: str
     todo: queue.Queue[Any]
+    answers: Mapping[int, Answer]
 
     def do_GET(self) -> None:
         match self._path():
             case [""]:
                 self._reply(200, "text/html; charset=utf-8", _PAGE.read_bytes())
             case ["questions.json"]:
-                rows = [{"label": item.label, "file": item.image.id[:12]} for item in self.questions]
+                rows = [
+                    {"label": item.label, "answer": self.answers.get(number)}
+                    for number, item in enumerate(self.questions)
+                ]
                 body = {"classes": self.classes, "questions": rows}
                 self._reply(200, "application/json", msgspec.json.encode(body))
             case ["crop", name] if (number := self._number(name)) is not None:
@@ -150,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the parts of the path below the secret; none for another secret or another host."""
         _, *parts = self.path.partition("?")[0].split("/", 2)
         secret, rest = parts if len(parts) == 2 else ("", "")
-        here = self.headers.get("Host") == f"{HOST}:{self.connection.getsockname()[1]}"
+        here = self.headers.get("Host", "").rpartition(":")[0] in (HOST, "localhost")  # of any tunnel
         known = secrets.compare_digest(secret.encode(), self.secret.encode())
         return rest.split("/") if here and known else []
 

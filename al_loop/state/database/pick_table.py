@@ -110,6 +110,16 @@ def open_picks(store: Store, cycle: int) -> list[PickRow]:
     )
 
 
+def pushed_picks(store: Store, cycle: int) -> list[PickRow]:
+    """Return the picks of a cycle that people label, whatever their state, by rank."""
+    return store.all(
+        PickRow,
+        f"SELECT p.* {_WITH_IMAGE} WHERE p.cycle = ? AND i.role = 'pool' "
+        "AND p.state NOT IN ('known', 'kept', 'deleted') ORDER BY p.rank",
+        cycle,
+    )
+
+
 def expected_picks(store: Store, cycle: int) -> list[ExpectedPick]:
     """Return the picks of a cycle that have tasks on the labelling server, by rank."""
     condition = "p.cycle = ? AND p.state NOT IN ('known', 'kept') ORDER BY p.rank"

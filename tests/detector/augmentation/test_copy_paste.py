@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,17 @@ def test_the_share_of_images_and_the_seed_decide(sources: list[LabelledImage]) -
         assert np.array_equal(pasted(other, seed)["img"], results[seed]["img"])
     nothing = PasteObjects(AugmentConfig(copy_paste=1), [LabelledImage(sources[0].image, Boxes())], FITTING)
     assert not pasted(nothing, 0)["img"].any()
+
+
+def test_objects_among_unknown_ones_are_not_copied(sources: list[LabelledImage]) -> None:
+    """Only single boxes of the image were verified. An outline cuts out the object alone."""
+    everything = Boxes(np.array([[0.0, 0, 200, 160]]), np.zeros(1, np.int64))
+    red, green = (replace(item, ignored=everything) for item in sources)
+    assert len(patches_of(sources[0], FitInto(**FITTING), "box")) == 1
+    assert patches_of(red, FitInto(**FITTING), "box") == []
+    assert [patch.cut for patch in patches_of(green, FitInto(**FITTING), "box")] == [True]
+    assert PasteObjects(AugmentConfig(copy_paste=1), [red, green], FITTING).images == [green]
+    # Onto such an image, objects of others are pasted.
+    image = {**target((40, 10, 60, 30), (0, 0, 100, 80)), "gt_ignore_flags": np.array([False, True])}
+    changed = PasteObjects(AugmentConfig(copy_paste=1), sources[:1], FITTING).transform({**image, "seed": 3})
+    assert changed["gt_ignore_flags"].tolist() == [False, True, False]

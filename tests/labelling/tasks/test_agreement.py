@@ -125,6 +125,7 @@ def test_agreement_of_each_person_and_class(make_boxes: Make) -> None:
     assert more.classes == {"bolt": (6, 6), "nut": (2, 4), "pin": (0, 3)}
     assert more.share == pytest.approx(8 / 13)
     assert agreement({"ada": careful}, ("bolt", "nut")) == Agreement()
+    assert not agreement({"ada": Boxes(), "bob": Boxes()}, ("bolt", "nut")).classes  # nothing to say
 
 
 def strip(start: tuple[int, int], end: tuple[int, int], wide: float) -> np.ndarray:

@@ -101,7 +101,8 @@ def test_only_who_knows_the_address_sees_the_page(tmp_path: Path) -> None:
             f"/{secret}/crop/x",
         ):
             assert httpx.get(f"{root}{path}").status_code == 404, path
-        assert httpx.get(url, headers={"Host": "example.org"}).status_code == 404
+        assert httpx.get(url, headers={"Host": "example.org:80"}).status_code == 404
+        assert httpx.get(url, headers={"Host": "localhost:9000"}).status_code == 200  # of a tunnel
         for path in ("/answer", "/x/answer", "/x/end"):
             assert httpx.post(f"{root}{path}", json={"number": 0, "answer": None}).status_code == 404
         assert answers == {}
@@ -184,6 +185,32 @@ def test_200_boxes_are_answered_with_the_keyboard(tmp_path: Path) -> None:
 
 
 @needs_chromium
+def test_a_page_that_is_loaded_again_goes_on(tmp_path: Path) -> None:
+    with serving(make_questions(tmp_path, 12)) as (url, answers), chromium() as browser:
+        page = browser.new_context().new_page()
+        page.goto(url)
+        page.wait_for_selector("figure.current img")
+        page.keyboard.down("y")
+        page.keyboard.down("y")  # a key that is held answers once
+        page.keyboard.up("y")
+        page.keyboard.press("n")
+        page.wait_for_function("() => document.querySelector('#box-1 figcaption').textContent === 'wrong'")
+        page.wait_for_timeout(300)
+        page.reload()
+        page.wait_for_selector("figure.current img")
+        assert current(page) == 2
+        assert page.inner_text("#box-1 figcaption") == "wrong"
+        # The last answer is taken back, wherever the person is, and what was there before returns.
+        page.click("#box-0")
+        page.keyboard.press("b")
+        page.click("#box-3")
+        page.keyboard.press("u")
+        assert current(page) == 0
+        page.wait_for_timeout(300)
+        assert {number: item and item.verdict for number, item in answers.items()} == {0: "right", 1: "wrong"}
+
+
+@needs_chromium
 def test_what_is_not_stored_is_said_and_taken_back(tmp_path: Path) -> None:
     with serving(make_questions(tmp_path, 12)) as (url, answers), chromium() as browser:
         page = browser.new_context().new_page()
@@ -197,3 +224,7 @@ def test_what_is_not_stored_is_said_and_taken_back(tmp_path: Path) -> None:
         assert "Earlier answers are stored" in page.inner_text("#error")
         page.wait_for_function("() => document.querySelector('#box-1 figcaption').textContent === ''")
         assert list(answers) == [0]
+        page.route("**/end", lambda route: route.abort())
+        page.click("#end")
+        page.wait_for_timeout(300)
+        assert page.is_visible("#end")  # it does not say that all is stored
