@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs, to_builtins
+
 from al_loop.core.console import Reporter
 from al_loop.core.frozen_settings import hashed
 from al_loop.core.training_config import TrainConfig
@@ -41,7 +43,8 @@ def train_stage(
 ) -> Model | None:
     """Fine-tune a candidate on the labels. Return None if no label has a box.
 
-    Without a model, the candidate is trained as `al-loop pretrain` does: on rendered images, too.
+    Without a model, the candidate is trained as `al-loop pretrain` does: on rendered images, too. If there
+    are none, the photographs are changed as `[train.augment]` says.
     """
     validation = repository.validation(workspace)
     if not any(len(item.boxes) for item in training):
@@ -56,6 +59,8 @@ def train_stage(
     rendered = (
         usable_rendered(workspace, reporter) if first else rendered_beside(workspace, settings, reporter)
     )
+    if first and not rendered:
+        settings = structs.replace(settings, augment=workspace.config.train.augment)
     if warning := outline_warning(workspace, [*training, *rendered]):
         reporter.line(f"  {warning}")
     unlabelled = _unlabelled(workspace, cycle, training)
@@ -68,6 +73,7 @@ def train_stage(
         "validation": labels_hash(validation),
         "settings": hashed(workspace.config, "pretrain" if first else "train"),
         **({"rendered": labels_hash(rendered)} if rendered else {}),
+        **({"augment": to_builtins(settings.augment)} if first and not rendered else {}),
         **({"metric": workspace.config.key_metric} if outlined else {}),
         **self_training.stage_inputs(workspace, unlabelled),
     }

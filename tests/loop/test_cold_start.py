@@ -63,7 +63,8 @@ def test_a_new_workspace_labels_trains_and_goes_on(loop: SmallLoop) -> None:
     assert run_cycle(workspace, None, tell).finished
     assert "  evaluate: AP 0.500, AP50 0.500 on 4 validation images" in tell.lines
     assert (loop.images, loop.starts) == ([10], [None])
-    assert loop.trained == [workspace.config.pretrain]
+    config = workspace.config
+    assert loop.trained == [structs.replace(config.pretrain, augment=config.train.augment)]
     first = model_registry.current_model(workspace)
     assert (first.id, first.parent) == ("cycle-1", "initial-1")
     assert not [found.text for found in (*verify(workspace, 1), *reproduce(workspace, 1)) if found.changed]
@@ -89,6 +90,7 @@ def test_rendered_images_are_learnt_from_too(loop: SmallLoop) -> None:
     loop.workspace.store.execute("INSERT INTO datasets VALUES ('one', 'r', 5, 'now')")
     assert run_cycle(loop.workspace, None, Silent()).finished
     assert loop.images == [15]
+    assert loop.trained == [loop.workspace.config.pretrain]
     assert json.loads(report_json(loop.workspace))["cycles"][0]["labels"] == 10
 
 

@@ -145,6 +145,7 @@ class StrategyStudy:
                 run.seed,
                 validations,
                 rendered=rendered,
+                changes={} if begin_with else {"augment": context.workspace.config.train.augment},
                 unlabelled=[item.image for item in context.datasets.pool if item.image.id not in known],
             )
             output = train(context, training, folder, run.name, reporter)
