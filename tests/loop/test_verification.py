@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,13 +27,17 @@ from al_loop.loop.label_versions import compare_labels
 from al_loop.loop.pool_scoring import LabelSummary
 from al_loop.loop.verification import Session, choose_questions
 from al_loop.loop.verify import reproduce, verify
-from al_loop.models import evaluation
+from al_loop.models import evaluation, scoring
 from al_loop.report.gather import gather
 from al_loop.state.database.label_table import labels_until
 from al_loop.state.database.pick_table import picks_of
 from al_loop.state.database.verdict_table import all_verdicts
+from al_loop.state.file_hashes import shards_in
+from al_loop.state.model_registry import Model
 from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace, open_workspace
+from al_loop.structures.boxes import Boxes
+from al_loop.structures.images import ImageFile, Prediction
 from strategies import Calibration
 
 RIGHT = Answer("right", 2.0)
@@ -207,3 +213,41 @@ def test_a_killed_page_loses_no_answer(loop: SmallLoop) -> None:
     assert stored == {item.image.id for item in questions[:5]}
     left = choose_questions(loop.workspace, 1000, (), Silent())
     assert not stored & {item.image.id for item in left}
+
+
+def eight_boxes(
+    workspace: Workspace,
+    model: Model,
+    images: Sequence[ImageFile],
+    folder: Path,
+    *_: object,
+) -> list[object]:
+    """Stand in for `models.scoring.score`: six bolts and two nuts on each image, and one bolt twice."""
+    store = shards_in(workspace, folder)
+    for image in store.missing(images):
+        corner = np.array([[8.0 * n, 0] for n in (0, 0, 1, 2, 3, 4, 5, 6)])
+        boxes = Boxes(np.hstack([corner, corner + 7]), np.array([0] * 6 + [1] * 2), np.linspace(0.9, 0.1, 8))
+        shares = np.full((8, 3), 1 / 3, np.float32)
+        store.append(
+            [Prediction(image.id, boxes, shares, np.zeros(4, np.float32), maxima=np.ones(4, np.float32))]
+        )
+    return []
+
+
+def test_classes_are_asked_about_equally_and_images_not_too_often(
+    loop: SmallLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "score", eight_boxes)
+    some = choose_questions(loop.workspace, 60, (), Silent())
+    assert Counter(item.label for item in some) == {0: 30, 1: 30}
+    everything = choose_questions(loop.workspace, 1000, (), Silent())
+    assert set(Counter(item.image.id for item in everything).values()) == {5}
+    assert len({(item.image.id, item.box) for item in everything}) == len(
+        everything
+    )  # of the same place, one
+    assert [item.label for item in everything] == sorted(item.label for item in everything)
+    # Images that people label as a whole are not asked about.
+    loop.answered = 0.0
+    run_cycle(loop.workspace, 10, Silent())
+    left = choose_questions(loop.workspace, 1000, (), Silent())
+    assert len({item.image.id for item in left}) == 30
