@@ -35,7 +35,9 @@ def assert_alike(ours: list[Prediction], theirs: list[Prediction], *, boxes: int
         np.testing.assert_allclose(quick.boxes.scores, plain.boxes.scores, atol=1e-4)
         np.testing.assert_allclose(quick.distributions, plain.distributions, atol=1e-4)
         np.testing.assert_allclose(quick.embedding, plain.embedding, atol=1e-4)
-        np.testing.assert_allclose(quick.features, plain.features, atol=1e-3)
+        # Features are not bounded: their error grows with them.
+        largest = np.abs(plain.features).max(initial=5.0)
+        np.testing.assert_allclose(quick.features, plain.features, atol=2e-4 * largest)
 
 
 @pytest.mark.parametrize("size", [(96, 64), (70, 50), (33, 96)])  # whole, and with padding on both sides
