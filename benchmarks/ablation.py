@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from measuring import class_names, interval, labelled_images, random_order, scored_by
+from measuring import Results, class_names, interval, labelled_images, random_order, scored_by
 from mmengine.config import Config
 from plain_mmdet import MmdetTraining, train_with_mmdet, usual
 
@@ -210,24 +210,18 @@ def main() -> None:
     parser.add_argument("--base", default="", help="Settings of all trainings: key=value,...")
     parser.add_argument("--variant", action="append", default=[], help="Settings to change: key=value,...")
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    file = args.work / "results.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    results = Results(args.work)
     variants = [BASE, *args.variant]
     for seed in range(args.seeds):
         for data in args.data:
             for variant in variants:
                 key = {"data": data.name, "labels": args.labels, "seed": seed, "variant": variant}
-                if any(all(row[name] == value for name, value in key.items()) for row in rows):
+                if results.has(key):
                     continue
                 settings = parsed(args.base) | ({} if variant == BASE else parsed(variant))
                 folder = args.work / f"{data.name}-{args.labels}-{seed}-{variants.index(variant)}"
-                row = key | train_and_evaluate(args, data, settings, seed, folder)
-                rows.append(row)
-                with file.open("a") as lines:
-                    lines.write(json.dumps(row) + "\n")
-                print(f"\r{row}", flush=True)
-    report(rows, "variant", variants, BASE)
+                results.add(key | train_and_evaluate(args, data, settings, seed, folder))
+    report(results.rows, "variant", variants, BASE)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,27 @@ def separate_process(malloc: str) -> ProcessPoolExecutor:
     return executor
 
 
+class Results:
+    """The lines of WORK/results.jsonl: a repeated call continues with those that are missing."""
+
+    def __init__(self, work: Path) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        self._file = work / "results.jsonl"
+        lines = self._file.read_text().splitlines() if self._file.is_file() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def has(self, key: dict[str, Any]) -> bool:
+        """Whether a row has these values."""
+        return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Store and print a row."""
+        self.rows.append(row)
+        with self._file.open("a") as lines:
+            lines.write(json.dumps(row) + "\n")
+        print(f"\r{row}", flush=True)
+
+
 def class_names(coco: Path) -> tuple[str, ...]:
     """Return the names of the categories of a COCO file."""
     return tuple(category["name"] for category in json.loads(coco.read_bytes())["categories"])

@@ -13,7 +13,6 @@ continues.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from ablation import parsed, report, set_value
-from measuring import class_names, labelled_images
+from measuring import Results, class_names, labelled_images
 from msgspec import structs
 
 from al_loop.core.training_config import SelfTrainingConfig, TrainConfig
@@ -159,20 +158,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="Decoding processes.")
     parser.add_argument("--base", default="", help="Settings of all trainings: train.KEY=value,...")
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    file = args.work / "results.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    results = Results(args.work)
     for seed in range(args.seeds):
         for data in args.data:
             for kind in KINDS:
                 key = {"data": data.name, "labels": args.labels, "seed": seed, "kind": kind}
-                if any(all(row[name] == value for name, value in key.items()) for row in rows):
-                    continue
-                rows.append(key | trial_of(args, data, seed).run(kind))
-                with file.open("a") as lines:
-                    lines.write(json.dumps(rows[-1]) + "\n")
-                print(f"\r{rows[-1]}", flush=True)
-    report(rows, "kind", KINDS, "again")
+                if not results.has(key):
+                    results.add(key | trial_of(args, data, seed).run(kind))
+    report(results.rows, "kind", KINDS, "again")
 
 
 if __name__ == "__main__":

@@ -102,20 +102,18 @@ def picked_images(store: Store, cycle: int | None = None) -> list[PickedImage]:
 
 def open_picks(store: Store, cycle: int) -> list[PickRow]:
     """Return the picks of a cycle that wait for people, by rank."""
-    return store.all(
-        PickRow,
-        f"SELECT p.* {_WITH_IMAGE} WHERE p.cycle = ? AND i.role = 'pool' "
-        "AND p.state IN ('selected', 'pending', 'draft', 'refused') ORDER BY p.rank",
-        cycle,
-    )
+    return _picks_in_pool(store, cycle, "p.state IN ('selected', 'pending', 'draft', 'refused')")
 
 
 def pushed_picks(store: Store, cycle: int) -> list[PickRow]:
     """Return the picks of a cycle that people label, whatever their state, by rank."""
+    return _picks_in_pool(store, cycle, "p.state NOT IN ('known', 'kept', 'deleted')")
+
+
+def _picks_in_pool(store: Store, cycle: int, condition: str) -> list[PickRow]:
     return store.all(
         PickRow,
-        f"SELECT p.* {_WITH_IMAGE} WHERE p.cycle = ? AND i.role = 'pool' "
-        "AND p.state NOT IN ('known', 'kept', 'deleted') ORDER BY p.rank",
+        f"SELECT p.* {_WITH_IMAGE} WHERE p.cycle = ? AND i.role = 'pool' AND {condition} ORDER BY p.rank",
         cycle,
     )
 
