@@ -22,17 +22,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-from ablation import parsed, report, set_value, show
-from measuring import Results, class_names, labelled_images, random_order, scored_by
+from ablation import show
+from measuring import scored_by
+from trials import first_job, run_trials, trial_parser
 
-from al_loop.core.training_config import TrainConfig
 from al_loop.detector.checkpoint import read_weights, write_weights
-from al_loop.detector.config.model_config import imagenet_start, load_model_config
-from al_loop.detector.device import choose_device, default_workers
-from al_loop.detector.training.job import RunSettings, TrainingJob
-from al_loop.detector.training.optimiser import training_precision
+from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
 from al_loop.structures.boxes import Boxes, iou
@@ -127,53 +123,19 @@ def right(boxes: Boxes, truth: Boxes, least_iou: float) -> Any:
     return (same & (iou(boxes.xyxy, truth.xyxy) >= least_iou)).any(axis=1)
 
 
-def trial_of(args: argparse.Namespace, data: Path, seed: int) -> Trial:
-    """Draw the images of a set by the seed."""
-    classes = class_names(data / "pool.json")
-    config = load_model_config(args.config, classes, tuple(args.size) if args.size else None)
-    pool, test = (labelled_images(data / f"{name}.json", classes) for name in ("pool", "val"))
-    order = [pool[i] for i in random_order(len(pool), seed)]
-    plain: dict[str, Any] = {}
-    for key, value in parsed(args.base).items():
-        set_value({"train": plain}, key, value)
-    settings = msgspec.convert({"val_every": 10**6, "seed": seed, **plain}, TrainConfig)
-    start = read_weights(args.start) if args.start else imagenet_start(config, seed)
-    lr = settings.lr or (config.fine_tune_lr if args.start else config.optim_wrapper.optimizer.lr)
-    workers = default_workers() if args.workers is None else args.workers
-    device = choose_device("auto")
-    run = RunSettings(settings, device, lr, workers, training_precision(settings.precision, device))
-    folder = args.work / f"{data.name}-{args.labels}-{seed}" / "training"
-    job = TrainingJob(config, start, order[: args.labels], test[:1], run, folder)
-    rest = order[args.labels :][: args.pool]
-    return Trial(job, rest, test, args.crops, args.iou)
+def run(args: argparse.Namespace, data: Path, seed: int, kind: str) -> dict[str, Any]:
+    """Return the numbers of a kind of training."""
+    job, rest, test = first_job(args, data, seed)
+    return Trial(job, rest[: args.pool], test, args.crops, args.iou).run(kind)
 
 
 def main() -> None:
     """Run the trainings that are missing, and print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--labels", type=int, default=25)
+    parser = trial_parser(__doc__.splitlines()[0])
     parser.add_argument("--crops", type=int, default=200, help="Boxes that people verify.")
     parser.add_argument("--pool", type=int, help="Images to choose from. Default: all.")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="Trainings to run now.")
     parser.add_argument("--iou", type=float, default=0.6, help="From which a box is right.")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--config", default="lite")
-    parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
-    parser.add_argument("--start", type=Path, help="Weights to start from. Default: ImageNet's.")
-    parser.add_argument("--workers", type=int, help="Decoding processes.")
-    parser.add_argument("--base", default="", help="Settings of all trainings: train.KEY=value,...")
-    args = parser.parse_args()
-    results = Results(args.work)
-    for seed in range(args.seeds):
-        for data in args.data:
-            for kind in args.kinds.split(","):
-                key = {"data": data.name, "labels": args.labels, "seed": seed, "kind": kind}
-                key |= {"crops": args.crops, "iou": args.iou, "pool": args.pool, "base": args.base}
-                if not results.has(key):
-                    results.add(key | trial_of(args, data, seed).run(kind))
-    report(results.rows, "kind", KINDS, "first")
+    run_trials(parser.parse_args(), KINDS, "first", ("crops", "iou", "pool", "base"), run)
 
 
 if __name__ == "__main__":

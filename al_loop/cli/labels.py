@@ -73,9 +73,9 @@ def verify(workspace: Workspace, names: tuple[str, ...], count: int, port: int |
         page.run(session.answer)
     except KeyboardInterrupt:
         say("")
-    counts = Counter[str](answer.verdict for answer in session.answers.values())
+    counts = Counter(answer.verdict for answer in page.answers.values())
     found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    say(f"{len(session.answers)} of {len(questions)} answered{f': {found}' if found else ''}")
+    say(f"{len(page.answers)} of {len(questions)} answered{f': {found}' if found else ''}")
 
 
 @labels.command("diff")

@@ -27,6 +27,7 @@ StrategyName = Literal[
     "least-confidence-mean", "margin", "margin-max", "margin-mean", "mask-margin", "most-boxes", "ppal",
     "probcover", "random", "typiclust",
 ]  # fmt: skip
+QueueOrder = Literal["uncertainty", "class"]
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 
 #: Smallest level of the drift test: its permutations are in memory, about 60 / level of them.
@@ -189,7 +190,7 @@ class LabelStudioConfig(Section, frozen=True):
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
     users: types.Texts = ()
     overlap: types.People = 1  # people who label each image
-    order: Literal["uncertainty", "class"] = "uncertainty"  # of the images that people see
+    order: QueueOrder = "uncertainty"  # of the images that people see
     port: types.Port | None = None  # of the embedded server
     # How browsers get images. "auto": local files from the embedded server, uploads to any other.
     images: Literal["auto", "local-files", "upload", "s3"] = "auto"

@@ -128,7 +128,6 @@ class Session:
         self._workspace, self._questions = workspace, questions
         self._model = model_registry.current_model(workspace).id
         self._name = uuid4().hex
-        self.answers: dict[int, Answer] = {}
 
     def answer(self, number: int, answer: Answer | None) -> None:
         """Store the answer to a question. None takes it back."""
@@ -136,7 +135,6 @@ class Session:
         box = json.dumps([*question.box, question.label])
         if answer is None:
             delete_verdict(store, question.image.id, box)
-            self.answers.pop(number, None)
             return
         label = question.label if answer.label is None else answer.label
         row = VerdictRow(
@@ -144,4 +142,3 @@ class Session:
             answer.seconds, now(),
         )  # fmt: skip
         write_verdict(store, row)
-        self.answers[number] = answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,14 @@ def test_verify_says_where_the_page_is_and_what_was_answered(
 ) -> None:
     loop = small_loop(workspace, tmp_path, monkeypatch, images=10)
 
+    serve = Page.run
+
     def run(self: Page, store: Store) -> None:
         for number, verdict in enumerate(("right", "wrong", "right")):
-            store(number, msgspec.convert({"verdict": verdict, "seconds": 1}, Answer))
-        self._server.server_close()
+            answer = msgspec.convert({"verdict": verdict, "seconds": 1}, Answer)
+            self._todo.put((number, answer, Future()))
+        self._todo.put(None)
+        serve(self, store)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Page, "run", run)

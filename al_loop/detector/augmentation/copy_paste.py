@@ -87,7 +87,7 @@ def patches_of(item: LabelledImage, fitting: FitInto, shape: str) -> list[Patch]
     scale = np.tile([picture.shape[1] / original.shape[1], picture.shape[0] / original.shape[0]], 2)
     boxes = item.boxes.xyxy * scale
     hidden = covered(boxes, boxes) * (1 - np.eye(len(boxes)))
-    unknown = covered(item.boxes.xyxy, item.ignored.xyxy).max(axis=1, initial=0.0) > MAX_COVERED
+    unknown = _among_unknown(item)
     outlines = item.boxes.outlines or (None,) * len(boxes)
     patches = []
     for row, (box, label, outline) in enumerate(zip(boxes, item.boxes.labels, outlines, strict=True)):
@@ -206,8 +206,12 @@ class PasteObjects(BaseTransform):  # type: ignore[misc]
 
 def _has_source(item: LabelledImage) -> bool:
     """Whether an object of the image may be copied: one with an outline, or outside ignore regions."""
-    outside = covered(item.boxes.xyxy, item.ignored.xyxy).max(axis=1, initial=0.0) <= MAX_COVERED
-    return bool((item.boxes.outlined | outside).any())
+    return bool((item.boxes.outlined | ~_among_unknown(item)).any())
+
+
+def _among_unknown(item: LabelledImage) -> NDArray[np.bool_]:
+    """Whether each box lies in an ignore region, (n,)."""
+    return np.asarray(covered(item.boxes.xyxy, item.ignored.xyxy).max(axis=1, initial=0.0) > MAX_COVERED)
 
 
 def _place(

@@ -58,7 +58,8 @@ def ensure_project(
             # The server accepts 3 to 50 characters.
             title = (title if len(title) >= 3 else f"al-loop {title}")[:50]
             project_id = _find_unused(api, title, classes, outlined)
-            project_id = project_id or _create(api, title, classes, outlined)
+            if project_id is None:
+                return _create(api, title, classes, outlined, overlap)
         project = api.project(project_id)
         check_labels(project_id, project["label_config"], classes, outlined=outlined)
         if project.get("maximum_annotations", overlap) < overlap:
@@ -137,7 +138,7 @@ def _config_file(outlined: bool) -> str:
     return f"label_studio/{'segmentation' if outlined else 'labeling'}_config.xml"
 
 
-def _create(api: Api, title: str, classes: Sequence[str], outlined: bool) -> int:
+def _create(api: Api, title: str, classes: Sequence[str], outlined: bool, overlap: int) -> int:
     instructions = (_OUTLINES if outlined else _RECTANGLES) + _BOTH
     return api.create_project(
         title=title,
@@ -148,7 +149,7 @@ def _create(api: Api, title: str, classes: Sequence[str], outlined: bool) -> int
         show_skip_button=True,
         enable_empty_annotation=True,
         show_collab_predictions=True,
-        maximum_annotations=1,
+        maximum_annotations=overlap,
         sampling="Sequential sampling",
         skip_queue="IGNORE_SKIPPED",  # a skipped task does not return to the queue
     )

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
+from al_loop.core.config import QueueOrder
 from al_loop.structures.boxes import Boxes
-
-#: The most uncertain image first; or images of one class together, which is quicker to label.
-QueueOrder = Literal["uncertainty", "class"]
 
 
 def places(order: QueueOrder, ranks: Sequence[int], boxes: Sequence[Boxes]) -> list[int]:
@@ -27,6 +24,5 @@ def places(order: QueueOrder, ranks: Sequence[int], boxes: Sequence[Boxes]) -> l
     first = dict[int, int]()
     for rank, name in zip(ranks, classes, strict=True):
         first[name] = min(rank, first.get(name, rank))
-    keys = [(first[name], rank) for rank, name in zip(ranks, classes, strict=True)]
-    sorted_keys = sorted(keys)
-    return [sorted_keys.index(key) for key in keys]
+    order_of_images = np.lexsort((ranks, [first[name] for name in classes]))
+    return [int(place) for place in np.argsort(order_of_images)]

@@ -32,6 +32,7 @@ class Page:
     """The page of some questions.
 
     url: address, with the secret.
+    answers: stored answers, by number of the question.
     `run` stores answers in the thread that calls it, until the person ends the page.
     """
 
@@ -39,9 +40,9 @@ class Page:
         """Begin to listen. port: 0 for a free one. Raises DataError if the port is taken."""
         self._secret = secrets.token_urlsafe(16)
         self._todo: queue.Queue[tuple[int, Answer | None, Future[None]] | None] = queue.Queue()
-        self._answers: dict[int, Answer] = {}
+        self.answers: dict[int, Answer] = {}
         parts: dict[str, Any] = {"questions": questions, "classes": tuple(classes), "secret": self._secret}
-        parts |= {"todo": self._todo, "answers": self._answers}
+        parts |= {"todo": self._todo, "answers": self.answers}
         handler = type("Handler", (_Handler,), parts)
         try:
             self._server = _Server((HOST, port), handler)
@@ -66,9 +67,9 @@ class Page:
                     done.set_exception(error)
                     raise
                 if answer is None:
-                    self._answers.pop(number, None)
+                    self.answers.pop(number, None)
                 else:
-                    self._answers[number] = answer
+                    self.answers[number] = answer
                 done.set_result(None)
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from al_loop.images.decode import read_picture
 from al_loop.images.object_cache import local_copy
+from al_loop.state.database.verdict_table import Verdict
 from al_loop.structures.images import ImageFile
 
 #: Longer side of a picture, px.
@@ -36,7 +37,7 @@ class Question:
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a person says of a box. label: index of the class that it has, if the verdict is "class"."""
 
-    verdict: Literal["right", "wrong", "class", "off"]
+    verdict: Verdict
     seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
     label: Annotated[int, msgspec.Meta(ge=0)] | None = None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from al_loop.state.database.store import Store
 
 #: The answers: right, no object, another class, an object with a box of another place or size.
-VERDICTS = ("right", "wrong", "class", "off")
+Verdict = Literal["right", "wrong", "class", "off"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,6 @@ class VerdictRow:
     """An answer about a box.
 
     box: JSON [x1, y1, x2, y2, class index] in px.
-    verdict: one of VERDICTS.
     label: class index, of the box unless the verdict is 'class'.
     session: name that all answers between start and end of the page share.
     """
@@ -24,7 +25,7 @@ class VerdictRow:
     box: str
     model_id: str
     score: float
-    verdict: str
+    verdict: Verdict
     label: int
     session: str
     seconds: float

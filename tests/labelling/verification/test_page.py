@@ -149,6 +149,14 @@ def test_a_picture_shows_the_box_and_what_is_around_it(tmp_path: Path) -> None:
         picture_of(question)
 
 
+def opened(browser: Any, url: str) -> Any:
+    """Open a page, and wait for its pictures."""
+    page = browser.new_context(viewport={"width": 1200, "height": 900}).new_page()
+    page.goto(url)
+    page.wait_for_selector("figure.current img")
+    return page
+
+
 def current(page: Any) -> int:
     """The number of the marked box."""
     return int(page.get_attribute("figure.current", "id").removeprefix("box-"))
@@ -158,9 +166,7 @@ def current(page: Any) -> int:
 def test_200_boxes_are_answered_with_the_keyboard(tmp_path: Path) -> None:
     keys = "ynby3"  # right, wrong, off, right, the third class
     with serving(make_questions(tmp_path, 201)) as (url, answers), chromium() as browser:
-        page = browser.new_context(viewport={"width": 1200, "height": 900}).new_page()
-        page.goto(url)
-        page.wait_for_selector("figure.current img")
+        page = opened(browser, url)
         page.wait_for_function("() => [...document.images].every(i => i.complete && i.naturalWidth > 0)")
         assert page.inner_text("#title") == "Is this bolt?"
         for number in range(201):
@@ -187,9 +193,7 @@ def test_200_boxes_are_answered_with_the_keyboard(tmp_path: Path) -> None:
 @needs_chromium
 def test_a_page_that_is_loaded_again_goes_on(tmp_path: Path) -> None:
     with serving(make_questions(tmp_path, 12)) as (url, answers), chromium() as browser:
-        page = browser.new_context().new_page()
-        page.goto(url)
-        page.wait_for_selector("figure.current img")
+        page = opened(browser, url)
         page.keyboard.down("y")
         page.keyboard.down("y")  # a key that is held answers once
         page.keyboard.up("y")
@@ -213,9 +217,7 @@ def test_a_page_that_is_loaded_again_goes_on(tmp_path: Path) -> None:
 @needs_chromium
 def test_what_is_not_stored_is_said_and_taken_back(tmp_path: Path) -> None:
     with serving(make_questions(tmp_path, 12)) as (url, answers), chromium() as browser:
-        page = browser.new_context().new_page()
-        page.goto(url)
-        page.wait_for_selector("figure.current img")
+        page = opened(browser, url)
         page.keyboard.press("y")
         page.wait_for_function("() => document.querySelector('#box-0 figcaption').textContent === 'right'")
         page.route("**/answer", lambda route: route.abort())
