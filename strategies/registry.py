@@ -18,6 +18,7 @@ from strategies.clusters import select_kmeans, select_typiclust
 from strategies.coreset import select_coreset
 from strategies.coverage import select_coverage
 from strategies.dbal import select_dbal
+from strategies.dropquery import select_dropquery
 from strategies.ppal import select_ppal
 from strategies.probcover import select_probcover
 from strategies.random import select_random
@@ -113,6 +114,11 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             needs=frozenset({"detections", "labelled", "count_r2"}),
         ),
         "dbal": Strategy(select_dbal, "", options=("beta",), values=_uncertainty, bf16=True, clusters=True),
+        "dropquery": Strategy(
+            select_dropquery,
+            "has an object whose class changes without a part of its features",
+            needs=frozenset({"detections", "features"}),
+        ),
         "entropy": _by_score("entropy", "sum", "largest sum of entropies of its boxes"),
         "entropy-balanced": Strategy(
             select_balanced_entropy,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FILE_NAME = "al-loop.toml"
 
 StrategyName = Literal[
-    "badge", "cald", "calibrated", "coreset", "coverage", "dbal", "entropy", "entropy-balanced",
-    "entropy-max", "entropy-mean", "kmeans", "least-confidence", "least-confidence-max",
+    "badge", "cald", "calibrated", "coreset", "coverage", "dbal", "dropquery", "entropy",
+    "entropy-balanced", "entropy-max", "entropy-mean", "kmeans", "least-confidence", "least-confidence-max",
     "least-confidence-mean", "margin", "margin-max", "margin-mean", "mask-margin", "most-boxes", "ppal",
     "probcover", "random", "typiclust",
 ]  # fmt: skip
