@@ -190,6 +190,7 @@ class LabelStudioConfig(Section, frozen=True):
     annotators: Literal["newest", "user", "ground-truth", "consensus"] = "newest"
     users: types.Texts = ()
     overlap: types.People = 1  # people who label each image
+    gold_fraction: types.Fraction = 0.0  # share of k: validation images whose labels people repeat
     order: QueueOrder = "uncertainty"  # of the images that people see
     port: types.Port | None = None  # of the embedded server
     # How browsers get images. "auto": local files from the embedded server, uploads to any other.

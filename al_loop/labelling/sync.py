@@ -15,6 +15,7 @@ from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.failures import NotFoundError
 from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.client.task import Agreement, Edits, OutgoingTask, PulledTask, PushResult, TaskState
+from al_loop.labelling.gold import compare_gold, expected_gold, with_gold
 from al_loop.labelling.open_tasks import (
     NO_BOXES,
     PROJECT,
@@ -52,6 +53,7 @@ class PullResult:
         drawn. Without answers of which the time is not known.
     disagreements: by image, the share of boxes on which several people disagree.
     agreement: of all people.
+    gold: agreement of people with the known labels of gold tasks.
     awaited: number of finished tasks that further people have to answer.
     late: number of labels of earlier cycles that were added or changed since the last pull.
     """
@@ -63,6 +65,7 @@ class PullResult:
     actions: dict[str, tuple[float, int, int, int]] = field(default_factory=dict)
     disagreements: dict[str, float] = field(default_factory=dict)
     agreement: Agreement = field(default_factory=Agreement)
+    gold: Agreement = field(default_factory=Agreement)
     awaited: int = 0
     late: int = 0
 
@@ -81,6 +84,20 @@ class PullResult:
     def complete(self) -> bool:
         """Whether all tasks are finished, by everybody; a refused one waits for its correction."""
         return self.answered == self.total and not self.awaited
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What people see in a batch.
+
+    least_scores: (C,) score of each class from which they see the model's boxes.
+    blind: images without these.
+    gold: images of known labels, besides the picks.
+    """
+
+    least_scores: Sequence[float]
+    blind: Collection[str] = ()
+    gold: Sequence[str] = ()
 
 
 def project(workspace: Workspace, connection: Connection) -> int:
@@ -119,13 +136,10 @@ def push_picks(
     picks: Sequence[Pick],
     scored: ScoredImages,
     model_id: str,
-    least_scores: Sequence[float],
-    blind: Collection[str] = (),
+    seen: Shown,
 ) -> tuple[int, PushResult]:
     """Push picks of one batch into the labelling project, with the model's boxes; safe to repeat.
 
-    least_scores: (C,) score of each class from which people see the model's boxes.
-    blind: images that people see without these.
     The picks for the validation set get no boxes, which would bias their labels.
     Returns the project's id and the result of the push.
     """
@@ -136,7 +150,9 @@ def push_picks(
     batch = batch_name(workspace, cycle, validation=validation)
     ids = [pick.image_id for pick in picks]
     files, scored, sources = images_by_id(workspace, ids), scored.subset(ids), source_names(workspace, ids)
-    shown = [_outlined_boxes(config, scored, i, file).shown(least_scores) for i, file in enumerate(files)]
+    shown = [
+        _outlined_boxes(config, scored, i, file).shown(seen.least_scores) for i, file in enumerate(files)
+    ]
     order = "uncertainty" if validation else config.label_studio.order
     tasks = [
         OutgoingTask(
@@ -146,11 +162,11 @@ def push_picks(
             file_name=sources[pick.image_id],
             width=file.width,
             height=file.height,
-            boxes=NO_BOXES if validation or pick.image_id in blind else boxes,
+            boxes=NO_BOXES if validation or pick.image_id in seen.blind else boxes,
             uncertainty=pick.uncertainty,
             rank=place,
             reason=pick.reason,
-            blind=pick.image_id in blind,
+            blind=pick.image_id in seen.blind,
         )
         for pick, file, boxes, place in zip(
             picks, files, shown, places(order, [pick.rank for pick in picks], shown), strict=True
@@ -161,7 +177,7 @@ def push_picks(
         project_id,
         Batch(
             batch,
-            tasks,
+            with_gold(workspace, batch, tasks, seen.gold),
             model_id,
             "Validation set" if validation else f"Cycle {cycle}",
             config.label_studio.outlines,
@@ -177,10 +193,13 @@ def _outlined_boxes(config: Config, scored: ScoredImages, index: int, file: Imag
     return scored.outlined_boxes(index, file.width, file.height) if config.outlined else scored.boxes(index)
 
 
-def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) -> PullResult:
+def pull_labels(
+    workspace: Workspace, cycle: int, server: str, project_id: int, gold: Sequence[str] = ()
+) -> PullResult:
     """Write all submitted labels into the database; safe to repeat.
 
     server, project_id: where the cycle was pushed.
+    gold: images of the gold tasks of the cycle. Their answers are compared with the known labels.
     Raises LabelStudioError if these are not the current ones: all tasks would look deleted, and their labels
     would be lost.
     """
@@ -191,7 +210,7 @@ def pull_labels(workspace: Workspace, cycle: int, server: str, project_id: int) 
         # `label-studio check` reports missing images.
         with suppress(LabelStudioError), connection.open() as api:
             serving.publish(api, project_id, open_tasks(workspace, cycle))
-    return _pull_batch(workspace, cycle, connection, project_id)
+    return _pull_batch(workspace, cycle, connection, project_id, gold)
 
 
 def send_back(
@@ -247,11 +266,15 @@ def _check_server(workspace: Workspace, cycle: int, server: str, project_id: int
     )
 
 
-def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, project_id: int) -> PullResult:
+def _pull_batch(
+    workspace: Workspace, cycle: int, connection: Connection, project_id: int, gold: Sequence[str] = ()
+) -> PullResult:
     store = workspace.store
     expected = pick_table.expected_picks(store, cycle)
     batch = batch_name(workspace, cycle)
-    tasks = pull(connection, project_id, batch, expected, _label_rules(workspace))
+    known = expected_gold(workspace, batch, cycle, gold)
+    found = pull(connection, project_id, batch, [*expected, *known], _label_rules(workspace))
+    tasks, repeated = found[: len(expected)], found[len(expected) :]
     late, newest = _pull_earlier_cycles(workspace, connection, project_id, cycle)
     usable = [(number, task) for number, task in late if task.state is not TaskState.REFUSED]
     with store.transaction():
@@ -273,6 +296,7 @@ def _pull_batch(workspace: Workspace, cycle: int, connection: Connection, projec
         edits=sum((task.edits for task in tasks if task.edits), Edits()),
         disagreements={task.image_id: 1 - task.agreement.share for task in tasks if task.agreement},
         agreement=sum((task.agreement for task in tasks if task.agreement), Agreement()),
+        gold=compare_gold(workspace, repeated),
         awaited=sum(task.awaited > 0 for task in tasks),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from al_loop.images.object_cache import changed_files
 from al_loop.images.verified import HASTY_S, VerifiedImages, verified
 from al_loop.labelling import sync
 from al_loop.labelling.backend import server_name
+from al_loop.labelling.gold import draw_gold
 from al_loop.labelling.open_tasks import queue_address
+from al_loop.labelling.sync import Shown
 from al_loop.loop.cycle_record import Cycle
 from al_loop.loop.manifest import LABELS
 from al_loop.loop.measured_prices import measured_prices
@@ -35,7 +37,7 @@ from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import Prices
 
-_BLIND = 4  # of the streams of random numbers of a cycle
+_BLIND, _GOLD = 4, 5  # of the streams of random numbers of a cycle
 _MAX_LISTED = 5  # images on which people disagree most
 
 
@@ -69,17 +71,19 @@ def push_stage(
             reporter.line(f"  {prices}, by the answers so far")
         least = evaluation.least_scores(workspace, cycle.model, reporter, prices or Prices())
         drawn = [p for p in intact if p.validation]
-        validation = {"validation": _push(workspace, cycle, drawn, scored, least)} if drawn else {}
+        validation = {"validation": _push(workspace, cycle, drawn, scored, Shown(least))} if drawn else {}
         others = [p for p in intact if not p.validation]
         blind = blind_tasks([p.image_id for p in others], workspace.config, cycle)
-        pushed = _push(workspace, cycle, others, scored, least, blind)
-        return validation | pushed | {"least_scores": least, "blind": blind}
+        gold = gold_tasks(workspace, cycle, len(others))
+        pushed = _push(workspace, cycle, others, scored, Shown(least, blind, gold))
+        return validation | pushed | {"least_scores": least, "blind": blind, "gold": gold}
 
     stage = stage_of(workspace, cycle, "push", picks=json_hash([_plain(p) for p in fresh]))
     done = run_stage(workspace.store, stage, work)
     address = queue_address(workspace, done) or "the embedded server"
     boxes = "" if cycle.model.origin == INITIAL else " with the model's boxes"
-    reporter.line(f"  push: {done['tasks']} tasks{boxes} → {address}")
+    gold = f" and {len(done['gold'])} of the validation set" if done.get("gold") else ""
+    reporter.line(f"  push: {done['tasks']} tasks{boxes}{gold} → {address}")
     if "validation" in done:
         address = queue_address(workspace, done["validation"]) or "the embedded server"
         reporter.line(f"  push: {done['validation']['tasks']} tasks of the validation set → {address}")
@@ -98,15 +102,19 @@ def blind_tasks(ids: Sequence[str], settings: Config, cycle: Cycle) -> list[str]
     return sorted(rng.choice(sorted(ids), count, replace=False).tolist())
 
 
+def gold_tasks(workspace: Workspace, cycle: Cycle, tasks: int) -> list[str]:
+    """Return the validation images that people label once more, besides a number of tasks."""
+    count = round(workspace.config.label_studio.gold_fraction * tasks)
+    if not count or cycle.validation_images:  # the cycle makes the validation set
+        return []
+    rng = np.random.default_rng(np.random.SeedSequence([workspace.config.cycle.seed, cycle.number, _GOLD]))
+    return draw_gold(workspace, count, rng)
+
+
 def _push(
-    workspace: Workspace,
-    cycle: Cycle,
-    picks: list[Pick],
-    scored: ScoredImages,
-    least: Sequence[float],
-    blind: Collection[str] = (),
+    workspace: Workspace, cycle: Cycle, picks: list[Pick], scored: ScoredImages, shown: Shown
 ) -> Output:
-    project_id, result = sync.push_picks(workspace, cycle.number, picks, scored, cycle.model.id, least, blind)
+    project_id, result = sync.push_picks(workspace, cycle.number, picks, scored, cycle.model.id, shown)
     return {
         "tasks": len(picks),
         "server": server_name(workspace),
@@ -158,12 +166,15 @@ def pull_stage(
     path = stage.folder / LABELS
 
     def work(folder: Path) -> Output:
-        pulled = sync.pull_labels(workspace, cycle.number, pushed["server"], pushed["project_id"])
+        where = pushed["server"], pushed["project_id"]
+        pulled = sync.pull_labels(workspace, cycle.number, *where, pushed.get("gold", ()))
         _report_answers(pulled, reporter)
         if not pulled.complete and not (incomplete and pulled.answered):
             raise Waiting(_waiting(workspace, pushed, pulled))
         if pulled.agreement.classes:
-            reporter.line(f"  {printable(str(pulled.agreement))}")
+            reporter.line(f"  people agree on {printable(str(pulled.agreement))}")
+        if pulled.gold.classes:
+            reporter.line(f"  known labels: people agree with {printable(str(pulled.gold))}")
         for image, share in sorted(pulled.disagreements.items(), key=lambda item: -item[1])[:_MAX_LISTED]:
             if share > 0:
                 reporter.line(f"  {image[:12]}: people disagree on {100 * share:.0f} % of the boxes")
@@ -182,6 +193,7 @@ def pull_stage(
             "actions": pulled.actions,
             "disagreements": pulled.disagreements,
             "agreement": asdict(pulled.agreement),
+            "gold": asdict(pulled.gold),
             "verified": [item.image.id for item in partly.images],
         }
 

@@ -232,6 +232,7 @@ class Report:
         has it.
     curves: of each set whose predictions are stored.
     agreement: of people who labelled the same images.
+    gold: of people with the known labels of gold tasks.
     """
 
     name: str
@@ -249,6 +250,7 @@ class Report:
     cost: LabelCost
     time_saved: TimeSaved | None
     agreement: Agreement
+    gold: Agreement
     errors: Errors | None
     curves: tuple[SetCurves, ...]
     monitor: MonitorSection

@@ -72,7 +72,8 @@ def gather(workspace: Workspace, rule: CountRuleName = "iou") -> Report:
             promotions=tuple(model_table.all_promotions(store)),
             cost=label_table.label_cost(store),
             time_saved=time_saved(workspace),
-            agreement=_agreement(workspace, cycles),
+            agreement=_agreement(workspace, cycles, "agreement"),
+            gold=_agreement(workspace, cycles, "gold"),
             errors=_errors(predicted, rule),
             curves=_curves(workspace, predicted),
             monitor=monitor_section(workspace),
@@ -89,10 +90,10 @@ def _pool(workspace: Workspace) -> Pool:
     )
 
 
-def _agreement(workspace: Workspace, cycles: Sequence[CycleRow]) -> Agreement:
-    """Return how far people agree in all cycles. Older pulls counted no agreement."""
+def _agreement(workspace: Workspace, cycles: Sequence[CycleRow], name: str) -> Agreement:
+    """Return an agreement that the pulls of all cycles counted under a name. Older ones counted none."""
     pulled = [output_of_cycle(workspace, cycle.number, "pull") for cycle in cycles]
-    return sum((Agreement(**done["agreement"]) for done in pulled if "agreement" in done), Agreement())
+    return sum((Agreement(**done[name]) for done in pulled if name in done), Agreement())
 
 
 def _cycles(workspace: Workspace) -> list[CycleRow]:

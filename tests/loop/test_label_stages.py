@@ -13,6 +13,7 @@ from support.small_loop import SmallLoop, small_loop
 from al_loop.core.console import Silent
 from al_loop.core.errors import WorkspaceError
 from al_loop.images.pool_labels import add_labelled
+from al_loop.images.repository import validation
 from al_loop.labelling import sync
 from al_loop.labelling.client.task import Agreement
 from al_loop.labelling.sync import PullResult
@@ -86,6 +87,33 @@ def test_which_tasks_are_blind_depends_on_seed_cycle_and_share(loop: SmallLoop) 
     none = structs.replace(settings.label_studio, blind_fraction=0.0)
     assert blind_tasks(ids, structs.replace(settings, label_studio=none), cycle) == []
     assert blind_tasks(ids, settings, replace(cycle, model=replace(cycle.model, origin=INITIAL))) == []
+
+
+def test_a_share_of_the_validation_set_is_labelled_again(
+    loop: SmallLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = loop.workspace.config
+    some = structs.replace(settings.label_studio, gold_fraction=0.2)
+    loop.workspace = replace(loop.workspace, config=structs.replace(settings, label_studio=some))
+    with_known = Agreement({"ada": (3, 4)}, {"bolt": (3, 4)})
+    asked: list[list[str]] = []
+
+    def pull(workspace: Workspace, cycle: int, _: str, __: int, gold: list[str]) -> PullResult:
+        asked.append(gold)
+        return PullResult(loop.pull(workspace, cycle).counts, gold=with_known)
+
+    monkeypatch.setattr(sync, "pull_labels", pull)
+    reporter = Silent()
+    assert run_cycle(loop.workspace, 10, reporter).finished
+    (drawn,) = loop.gold
+    assert len(drawn) == 2
+    assert asked == [drawn]
+    assert set(drawn) <= {item.image.id for item in validation(loop.workspace)}
+    assert output_of_cycle(loop.workspace, 1, "push")["gold"] == drawn
+    assert any("10 tasks with the model's boxes and 2 of the validation set" in x for x in reporter.lines)
+    line = "75 % of the objects (ada 75 %; bolt 75 %)"
+    assert f"  known labels: people agree with {line}" in reporter.lines
+    assert line in write_report(loop.workspace, loop.workspace.root / "report.html").read_text()
 
 
 def test_a_cycle_waits_for_everybody_and_says_how_far_they_agree(

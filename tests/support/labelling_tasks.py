@@ -149,7 +149,7 @@ def requests_of_a_push(send: Callable[..., PushResult], proxy: Proxy, folder: Pa
     return count
 
 
-def push_cycle(workspace: Workspace, cycle: int = 1) -> tuple[int, list[str]]:
+def push_cycle(workspace: Workspace, cycle: int = 1, gold: Sequence[str] = ()) -> tuple[int, list[str]]:
     """Push a cycle of two images that were not picked before; return the project and the images."""
     store = workspace.store
     if cycle == 1:
@@ -170,4 +170,5 @@ def push_cycle(workspace: Workspace, cycle: int = 1) -> tuple[int, list[str]]:
             "INSERT INTO picks VALUES (?, ?, ?, 1.0, 'x', ?, 'selected', 0, 0)",
             cycle, pick.rank, pick.image_id, sync.task_key(batch, pick.image_id),
         )  # fmt: skip
-    return sync.push_picks(workspace, cycle, picks, scores.load(), "m0", (0.3, 0.3))[0], ids
+    shown = sync.Shown((0.3, 0.3), gold=gold)
+    return sync.push_picks(workspace, cycle, picks, scores.load(), "m0", shown)[0], ids

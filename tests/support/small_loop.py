@@ -21,7 +21,7 @@ from al_loop.core.training_config import TrainConfig
 from al_loop.images.validation_sets import add_validation
 from al_loop.labelling import sync
 from al_loop.labelling.client.task import PushResult
-from al_loop.labelling.sync import PullResult
+from al_loop.labelling.sync import PullResult, Shown
 from al_loop.loop.cycle import run_cycle
 from al_loop.models import evaluation, model_training, scoring
 from al_loop.models.model_training import TrainingImages
@@ -45,6 +45,7 @@ class SmallLoop:
     rendered: number of rendered images beside them.
     pushed: images of every push.
     blind: images of every push that are shown without the model's boxes.
+    gold: images of every push that have known labels.
     least_scores: scores of every push from which the model's boxes are shown.
     noted: whether models have a recorded hash of their config, as those of this version do.
     compared: what the output of every training says of self-training.
@@ -59,6 +60,7 @@ class SmallLoop:
     pushed: list[list[str]] = field(default_factory=list)
     least_scores: list[tuple[float, ...]] = field(default_factory=list)
     blind: list[list[str]] = field(default_factory=list)
+    gold: list[list[str]] = field(default_factory=list)
     noted: bool = False
     compared: dict[str, object] = field(default_factory=dict)
 
@@ -80,11 +82,11 @@ class SmallLoop:
         picks: Sequence[Pick],
         scored: ScoredImages,
         model_id: str,
-        least_scores: tuple[float, ...],
-        blind: Sequence[str] = (),
+        shown: Shown,
     ) -> tuple[int, PushResult]:
-        self.least_scores.append(least_scores)
-        self.blind.append(list(blind))
+        self.least_scores.append(tuple(shown.least_scores))
+        self.blind.append(list(shown.blind))
+        self.gold.append(list(shown.gold))
         self.pushed.append([pick.image_id for pick in picks])
         return 1, PushResult(len(picks), 0, 1, "http://127.0.0.1:1/queue")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import structs
 from support.labelling_tasks import Running, push_cycle, request
 
@@ -25,12 +27,12 @@ class Line:
         self.workspace, self.running = Workspace(workspace.root, config, workspace.store), running
         self.project = 0
 
-    def push(self, cycle: int) -> list[str]:
-        self.project, images = push_cycle(self.workspace, cycle)
+    def push(self, cycle: int, gold: Sequence[str] = ()) -> list[str]:
+        self.project, images = push_cycle(self.workspace, cycle, gold)
         return images
 
-    def pull(self, cycle: int) -> sync.PullResult:
-        return sync.pull_labels(self.workspace, cycle, server_name(self.workspace), self.project)
+    def pull(self, cycle: int, gold: Sequence[str] = ()) -> sync.PullResult:
+        return sync.pull_labels(self.workspace, cycle, server_name(self.workspace), self.project, gold)
 
     def finish(self, cycle: int) -> None:
         self.workspace.store.execute("UPDATE cycles SET outcome = 'kept' WHERE number = ?", cycle)

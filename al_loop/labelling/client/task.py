@@ -108,9 +108,9 @@ class Agreement:
         return Agreement(_added(self.people, other.people), _added(self.classes, other.classes))
 
     def __str__(self) -> str:
-        """Describe the agreement, the people and classes that agree least first."""
+        """Return the share of objects alike as text, the people and classes that agree least first."""
         least = [_least_first(self.people), _least_first(self.classes)]
-        return f"people agree on {_percent(self.share)} of the objects ({'; '.join(filter(None, least))})"
+        return f"{_percent(self.share)} of the objects ({'; '.join(filter(None, least))})"
 
 
 def _added(

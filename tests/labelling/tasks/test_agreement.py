@@ -117,9 +117,7 @@ def test_agreement_of_each_person_and_class(make_boxes: Make) -> None:
     # ada and bob: 4 of 4 alike; ada and eve, bob and eve: 2 of 3 each.
     assert found.people == {"ada": (6, 7), "bob": (6, 7), "eve": (4, 6)}
     assert found.classes == {"bolt": (6, 6), "nut": (2, 4)}
-    assert str(found) == (
-        "people agree on 80 % of the objects (eve 67 %, ada 86 %, bob 86 %; nut 50 %, bolt 100 %)"
-    )
+    assert str(found) == ("80 % of the objects (eve 67 %, ada 86 %, bob 86 %; nut 50 %, bolt 100 %)")
     more = found + Agreement({"ada": (0, 3)}, {"pin": (0, 3)})
     assert more.people["ada"] == (6, 10)
     assert more.classes == {"bolt": (6, 6), "nut": (2, 4), "pin": (0, 3)}
