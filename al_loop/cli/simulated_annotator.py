@@ -118,7 +118,7 @@ def correct(proposed: list[Json], truth: Boxes, size: ImageSize, classes: Sequen
     """
     regions = []
     wanted = clip(truth.xyxy, size)
-    pairs = _pair(from_result(proposed, size, classes, outlined=True).xyxy, wanted)
+    pairs = _pair(from_result(proposed, size, classes, "outlines").xyxy, wanted)
     for row, xyxy in enumerate(wanted):
         if (xyxy[2:] <= xyxy[:2]).any():
             continue  # an object that is wholly outside the image

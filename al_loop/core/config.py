@@ -28,6 +28,8 @@ StrategyName = Literal[
     "probcover", "random", "typiclust",
 ]  # fmt: skip
 QueueOrder = Literal["uncertainty", "class"]
+#: With which tools people draw: rectangles; also extreme points, of which a box is the hull; or outlines.
+Drawn = Literal["rectangles", "extreme-points", "outlines"]
 TriggerName = Literal["new-data", "time", "drift", "metric", "budget"]
 
 #: Smallest level of the drift test: its permutations are in memory, about 60 / level of them.
@@ -191,6 +193,7 @@ class LabelStudioConfig(Section, frozen=True):
     users: types.Texts = ()
     overlap: types.People = 1  # people who label each image
     gold_fraction: types.Fraction = 0.0  # share of k: validation images whose labels people repeat
+    boxes: Literal["rectangles", "extreme-points"] = "rectangles"  # how people may draw a box
     order: QueueOrder = "uncertainty"  # of the images that people see
     port: types.Port | None = None  # of the embedded server
     # How browsers get images. "auto": local files from the embedded server, uploads to any other.
@@ -232,6 +235,11 @@ class Config(Section, frozen=True):
     def outlined(self) -> bool:
         """Whether people draw outlines as well as rectangles, and the model predicts masks."""
         return self.task == "segmentation"
+
+    @property
+    def drawn(self) -> Drawn:
+        """With which tools people draw."""
+        return "outlines" if self.outlined else self.label_studio.boxes
 
     @property
     def pool_precision(self) -> Literal["auto", "fp32", "bf16"]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from msgspec import structs
+
 from al_loop.core.errors import ConfigError, LabelStudioError
 from al_loop.core.frozen_settings import thawed
 from al_loop.doctor.finding import CheckContext, Finding
@@ -137,8 +139,9 @@ def _tasks(context: CheckContext, row: CycleRow) -> Iterator[Finding]:
     try:
         with connect(workspace)[0].open() as api:
             config = api.project(project)["label_config"]
-        outlined = thawed(row.settings).outlined
-        check_labels(project, config, workspace.config.classes, outlined=outlined)
+        # The task is that of the cycle; [label_studio] is read from the file.
+        settings = structs.replace(thawed(row.settings), label_studio=workspace.config.label_studio)
+        check_labels(project, config, workspace.config.classes, settings.drawn)
         for item in [] if context.quick else check_images(workspace, row.number):
             if item.fix:
                 yield Finding("server.images", item.what, item.fix, "al-loop label-studio check --repair")

@@ -108,7 +108,7 @@ def project(workspace: Workspace, connection: Connection) -> int:
         config.name,
         config.classes,
         known_project(workspace),
-        outlined=config.outlined,
+        drawn=config.drawn,
         overlap=config.label_studio.overlap,
     )
     write_fact(workspace.store, project_fact(workspace), str(project_id))
@@ -184,7 +184,7 @@ def push_picks(
         ),
         classes=config.classes,
         images=serving,
-        outlined=config.outlined,
+        drawn=config.drawn,
     )
 
 
@@ -351,7 +351,7 @@ def _newest_change_fact(workspace: Workspace, project_id: int) -> str:
 def _label_rules(workspace: Workspace) -> LabelRules:
     config = workspace.config
     policy = Policy(config.label_studio.annotators, config.label_studio.users)
-    return LabelRules(config.classes, policy, config.outlined, config.label_studio.overlap)
+    return LabelRules(config.classes, policy, config.drawn, config.label_studio.overlap)
 
 
 def _write_answer(workspace: Workspace, cycle: int, task: PulledTask) -> None:

@@ -186,12 +186,12 @@ def test_outlines_drawn_in_the_browser_come_back(
     label_studio: Running, annotator: AnnotationPage, tmp_path: Path
 ) -> None:
     connection = label_studio.info.connection
-    project = ensure_project(connection, "outlines in the browser", CLASSES, outlined=True)
+    project = ensure_project(connection, "outlines in the browser", CLASSES, drawn="outlines")
     some = block_tasks(tmp_path, 1)
-    result = send_tasks(connection, project, some, label_studio.images, outlined=True)
+    result = send_tasks(connection, project, some, label_studio.images, drawn="outlines")
 
     def pulled() -> PulledTask:
-        (task,) = fetch_tasks(connection, project, some, outlined=True)
+        (task,) = fetch_tasks(connection, project, some, drawn="outlines")
         return task
 
     annotator.page.goto(result.queue_url)
@@ -234,6 +234,34 @@ def test_outlines_drawn_in_the_browser_come_back(
     assert segmentation.area(painted) == pytest.approx((x2 - x1) * (y2 - y1), rel=0.1)
 
 
+def test_a_box_by_its_extreme_points(
+    label_studio: Running, annotator: AnnotationPage, tmp_path: Path
+) -> None:
+    connection = label_studio.info.connection
+    project = ensure_project(connection, "extreme points", CLASSES, drawn="extreme-points")
+    some = block_tasks(tmp_path, 1)
+    queue = send_tasks(connection, project, some, label_studio.images, drawn="extreme-points").queue_url
+    annotator.page.goto(queue)
+    annotator.open(fetch_tasks(connection, project, some)[0].task_id or 0, boxes=2)
+    annotator.click(180, 125)
+    annotator.page.keyboard.press("Backspace")
+    annotator.wait_for(boxes=1)
+    annotator.choose("2")
+    points = [(180.0, 80.0), (100.0, 130.0), (170.0, 170.0), (260.0, 120.0)]
+    for number, point in enumerate(points, start=1):
+        annotator.click_until(*point, f"polygon?.points.length === {number}")
+    annotator.click_until(*points[0], "polygon.closed")
+    annotator.page.keyboard.press("Escape")
+    annotator.screenshot(tmp_path / "points.png")
+    annotator.submit()
+    (task,) = fetch_tasks(connection, project, some, drawn="extreme-points")
+    assert task.boxes is not None
+    assert task.boxes.outlines is None
+    assert task.boxes.labels.tolist() == [1, 1]
+    np.testing.assert_allclose(task.boxes.xyxy[1], [100, 80, 260, 170], atol=2)
+    assert task.edits == Edits(kept=1, deleted=1, added=1)
+
+
 def test_outlines_of_the_model_are_edited_in_the_browser(
     label_studio: Running, annotator: AnnotationPage, tmp_path: Path
 ) -> None:
@@ -242,7 +270,7 @@ def test_outlines_of_the_model_are_edited_in_the_browser(
     On the second image nothing is changed.
     """
     connection = label_studio.info.connection
-    project = ensure_project(connection, "outlines of the model", CLASSES, outlined=True)
+    project = ensure_project(connection, "outlines of the model", CLASSES, drawn="outlines")
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     disc = np.hypot((x - 180) / 80, (y - 125) / 45) < 1
     ring = (np.hypot((x - 445) / 45, (y - 260) / 60) < 1) & (np.hypot((x - 445) / 15, (y - 260) / 20) > 1)
@@ -250,10 +278,10 @@ def test_outlines_of_the_model_are_edited_in_the_browser(
     outlines = (segmentation.mask(disc), segmentation.mask(ring), None)
     boxes = Boxes(corners_px, np.array([0, 1, 2]), np.array([0.9, 0.8, 0.7]), outlines)
     some = [replace(task, boxes=boxes) for task in block_tasks(tmp_path, 2)]
-    result = send_tasks(connection, project, some, label_studio.images, outlined=True)
+    result = send_tasks(connection, project, some, label_studio.images, drawn="outlines")
 
     def pulled(number: int) -> PulledTask:
-        return fetch_tasks(connection, project, some, outlined=True)[number]
+        return fetch_tasks(connection, project, some, drawn="outlines")[number]
 
     annotator.page.goto(result.queue_url)
     annotator.open(pulled(0).task_id or 0, boxes=3)

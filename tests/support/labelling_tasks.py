@@ -15,6 +15,7 @@ from PIL import Image
 from support.factories import draw
 from support.failing_proxy import Proxy
 
+from al_loop.core.config import Drawn
 from al_loop.images import repository
 from al_loop.labelling import sync
 from al_loop.labelling.client.client import Connection
@@ -118,20 +119,20 @@ def expected(tasks: Sequence[OutgoingTask]) -> list[ExpectedPick]:
 
 def send_tasks(
     connection: Connection, project: int, tasks: Sequence[OutgoingTask], images: ImageServing, *,
-    batch: str = "c1", classes: Sequence[str] = CLASSES, outlined: bool = False,
+    batch: str = "c1", classes: Sequence[str] = CLASSES, drawn: Drawn = "rectangles",
 ) -> PushResult:  # fmt: skip
     """Push tasks as one batch."""
     made = Batch(batch, tasks, "m1", f"queue of {batch}")
-    return push(connection, project, made, classes=classes, images=images, outlined=outlined)
+    return push(connection, project, made, classes=classes, images=images, drawn=drawn)
 
 
 def fetch_tasks(
     connection: Connection, project: int, tasks: Sequence[OutgoingTask], *,
-    batch: str = "c1", classes: Sequence[str] = CLASSES, policy: Policy | None = None, outlined: bool = False,
-    overlap: int = 1,
+    batch: str = "c1", classes: Sequence[str] = CLASSES, policy: Policy | None = None,
+    drawn: Drawn = "rectangles", overlap: int = 1,
 ) -> list[PulledTask]:  # fmt: skip
     """Pull the tasks of a batch."""
-    rules = LabelRules(classes, policy or Policy(), outlined, overlap)
+    rules = LabelRules(classes, policy or Policy(), drawn, overlap)
     return pull(connection, project, batch, expected(tasks), rules)
 
 

@@ -9,6 +9,7 @@ from reprlib import repr as short_repr  # short and on one line
 
 import numpy as np
 
+from al_loop.core.config import Drawn
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import OutgoingTask
@@ -17,6 +18,7 @@ from al_loop.labelling.tasks.regions import (
     CONTROLS,
     RECTANGLE,
     TO_NAME,
+    TYPES,
     ImageSize,
     Polygon,
     Rectangle,
@@ -90,12 +92,14 @@ def new_region(name: str, kind: str, value: Json, label: str, size: ImageSize) -
     }
 
 
-def from_result(result: object, size: ImageSize, classes: Sequence[str], *, outlined: bool = False) -> Boxes:
+def from_result(
+    result: object, size: ImageSize, classes: Sequence[str], drawn: Drawn = "rectangles"
+) -> Boxes:
     """Return a submitted result as boxes in pixels, without scores.
 
     A rotated rectangle becomes the upright hull of its corners, clipped to the image.
-    outlined: also accept polygons and brush strokes. Their outlines are kept, clipped to the image; the box
-    is the hull.
+    drawn: with "outlines" polygons and brush strokes are accepted, too. Their outlines are kept, clipped to
+        the image; the box is the hull. With "extreme-points" a polygon is the box around its points.
     Raises RefusedResultError if a guess would be needed: a rotated image, another image size, an unknown
     label, another shape, an open or empty outline, numbers out of range.
     """
@@ -104,13 +108,16 @@ def from_result(result: object, size: ImageSize, classes: Sequence[str], *, outl
     labels: list[int] = []
     outlines: list[Outline | None] = []
     for item in read_regions(result):
-        _check_type(item, outlined)
+        _check_type(item, drawn)
         _check_image(item, size)
         value = read_value(item)
         labels.append(_class_index(value.labels, index))
         if isinstance(value, Rectangle):
             outlines.append(None)
             boxes.append(clip(_rectangle_hull(value, size), size))
+        elif isinstance(value, Polygon) and drawn == "extreme-points":
+            outlines.append(None)
+            boxes.append(clip(_hull_of_points(value, size), size))
         else:
             outline = (
                 polygon_outline(value, size)
@@ -126,18 +133,20 @@ def from_result(result: object, size: ImageSize, classes: Sequence[str], *, outl
     return Boxes(corners, np.array(labels, dtype=np.int64), outlines=masks)
 
 
-def _check_type(item: Region, outlined: bool) -> None:
-    if outlined and item.type not in CONTROLS:
-        raise RefusedResultError(
-            f"expected rectangles, polygons and the brush, got a region of type {short_repr(item.type)}: "
-            "draw it again with one of these and submit"
-        )
-    if not outlined and item.type != RECTANGLE:
+def _check_type(item: Region, drawn: Drawn) -> None:
+    if item.type in TYPES[drawn]:
+        return
+    if drawn == "rectangles":
         raise RefusedResultError(
             f"expected labelled rectangles only, got a region of type {short_repr(item.type)}: draw a "
             "rectangle instead and submit again, or keep outlines from the next cycle on with "
             'task = "segmentation" in al-loop.toml'
         )
+    allowed = ", polygons and the brush" if drawn == "outlines" else " and extreme points"
+    raise RefusedResultError(
+        f"expected rectangles{allowed}, got a region of type {short_repr(item.type)}: "
+        "draw it again with one of these and submit"
+    )
 
 
 def _check_image(item: Region, size: ImageSize) -> None:
@@ -175,3 +184,11 @@ def _rectangle_hull(value: Rectangle, size: ImageSize) -> FloatArray:
     local = np.array([[0.0, 0.0], [across, 0.0], [across, down], [0.0, down]])
     corners = local @ np.array([[cos, sin], [-sin, cos]]) + np.array([value.x, value.y]) * pixels / 100.0
     return np.hstack([corners.min(axis=0), corners.max(axis=0)])[None]
+
+
+def _hull_of_points(value: Polygon, size: ImageSize) -> FloatArray:
+    """Return the box (1, 4) around points in pixels."""
+    if not value.points:
+        raise RefusedResultError("extreme points without a point: delete the region and submit again")
+    points = np.array(value.points) * [size.width, size.height] / 100.0
+    return np.hstack([points.min(axis=0), points.max(axis=0)])[None]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import colorsys
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 from xml.etree import ElementTree
 
+from al_loop.core.config import Drawn
 from al_loop.core.errors import LabelStudioError
 from al_loop.core.resources import resource
 from al_loop.labelling.client.client import Api, Connection
 from al_loop.labelling.client.failures import NEW_PROJECT_COMMAND
-from al_loop.labelling.tasks.regions import CONTROLS, FROM_NAME, TO_NAME
+from al_loop.labelling.tasks.regions import CONTROLS, FROM_NAME, TO_NAME, TYPES
 
 # In keyboard order, without the keys of Label Studio's tools (b, e, h, p, r, v) and u, which deselects a
 # region. A label without a key may get that of a tool from Label Studio: the key then does both.
@@ -25,6 +27,9 @@ _RECTANGLES = """\
 <p>Draw one tight rectangle around every visible part, and choose its class: {classes}.</p>
 <ul>
 <li>The first rectangles are the model's: correct, delete or add where it is wrong.</li>"""
+_POINTS = """
+<li>A missing part: choose its class under Extreme points and click on its top, left, bottom and right, then
+again on the top. Or draw a rectangle.</li>"""
 _OUTLINES = """\
 <p>Draw one polygon around every visible part, or paint it with the brush. Choose its class: {classes}.</p>
 <ul>
@@ -37,41 +42,58 @@ _BOTH = """
 </ul>"""
 
 
+class _Interface(NamedTuple):
+    """The interface for some tools: its labelling config, instructions, and the setting that selects it."""
+
+    file: str
+    instructions: str
+    setting: str
+
+
+_INTERFACES: Mapping[Drawn, _Interface] = {
+    "rectangles": _Interface("labeling", _RECTANGLES, 'task = "detection"'),
+    "extreme-points": _Interface(
+        "extreme_points", _RECTANGLES + _POINTS, 'label_studio.boxes = "extreme-points"'
+    ),
+    "outlines": _Interface("segmentation", _OUTLINES, 'task = "segmentation"'),
+}
+
+
 def ensure_project(
     connection: Connection,
     title: str,
     classes: Sequence[str],
     project_id: int | None = None,
     *,
-    outlined: bool = False,
+    drawn: Drawn = "rectangles",
     overlap: int = 1,
 ) -> int:
     """Return the id of the workspace's project; create it if `project_id` is None.
 
-    outlined: whether people draw outlines, too.
+    drawn: with which tools people draw.
     overlap: number of people who label each task. A project of a larger number keeps it.
     Raises NotFoundError if the project was deleted, LabelStudioError if its labels are not `classes` or its
-    controls do not fit `outlined`.
+    controls do not fit `drawn`.
     """
     with connection.open() as api:
         if project_id is None:
             # The server accepts 3 to 50 characters.
             title = (title if len(title) >= 3 else f"al-loop {title}")[:50]
-            project_id = _find_unused(api, title, classes, outlined)
+            project_id = _find_unused(api, title, classes, drawn)
             if project_id is None:
-                return _create(api, title, classes, outlined, overlap)
+                return _create(api, title, classes, drawn, overlap)
         project = api.project(project_id)
-        check_labels(project_id, project["label_config"], classes, outlined=outlined)
+        check_labels(project_id, project["label_config"], classes, drawn)
         if project.get("maximum_annotations", overlap) < overlap:
             api.update_project(project_id, maximum_annotations=overlap)
         return project_id
 
 
-def labelling_config(classes: Sequence[str], *, outlined: bool = False) -> str:
+def labelling_config(classes: Sequence[str], drawn: Drawn = "rectangles") -> str:
     """Return the labelling config: each control has a label with a colour and a hotkey for each class."""
     if not classes or len(set(classes)) != len(classes):
         raise LabelStudioError(f"expected one or more distinct classes, got {list(classes)}")
-    root = ElementTree.fromstring(resource(_config_file(outlined)).read_text(encoding="utf-8"))
+    root = ElementTree.fromstring(resource(_config_file(drawn)).read_text(encoding="utf-8"))
     keys = iter(_HOTKEYS)
     for control in _controls(root):
         for index, name in enumerate(classes):
@@ -85,22 +107,22 @@ def labelling_config(classes: Sequence[str], *, outlined: bool = False) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def check_labels(project_id: int, config: str, classes: Sequence[str], *, outlined: bool = False) -> None:
-    """Raise LabelStudioError if a project's labelling config does not fit `classes` and `outlined`."""
+def check_labels(project_id: int, config: str, classes: Sequence[str], drawn: Drawn = "rectangles") -> None:
+    """Raise LabelStudioError if a project's labelling config does not fit `classes` and `drawn`."""
     labels_of = read_labels(config)
     if not labels_of.get(FROM_NAME):
         raise LabelStudioError(
             f"project {project_id} has no rectangle labels named {FROM_NAME!r} on an image named "
             f"{TO_NAME!r}: its labelling config was replaced. Restore the config of "
-            f"{_config_file(outlined)}, or begin another project with: {NEW_PROJECT_COMMAND}"
+            f"{_config_file(drawn)}, or begin another project with: {NEW_PROJECT_COMMAND}"
         )
-    wanted = list(CONTROLS.values()) if outlined else [FROM_NAME]
+    wanted = [CONTROLS[kind] for kind in TYPES[drawn]]
     if set(labels_of) != set(wanted):
         raise LabelStudioError(
             f"project {project_id} has the controls {', '.join(labels_of)}; al-loop.toml says "
-            f'task = "{"segmentation" if outlined else "detection"}", which needs {", ".join(wanted)}. '
+            f"{_INTERFACES[drawn].setting}, which needs {', '.join(wanted)}. "
             f"Begin another project with: {NEW_PROJECT_COMMAND} (labels of finished cycles stay). Or change "
-            f"the controls under Settings, Labeling Interface, to those of {_config_file(outlined)}"
+            f"the controls under Settings, Labeling Interface, to those of {_config_file(drawn)}"
         )
     for control, labels in labels_of.items():
         missing = [name for name in classes if name not in labels]
@@ -134,16 +156,16 @@ def _controls(root: ElementTree.Element) -> list[ElementTree.Element]:
     return [item for item in named if item.get("toName") == TO_NAME]
 
 
-def _config_file(outlined: bool) -> str:
-    return f"label_studio/{'segmentation' if outlined else 'labeling'}_config.xml"
+def _config_file(drawn: Drawn) -> str:
+    return f"label_studio/{_INTERFACES[drawn].file}_config.xml"
 
 
-def _create(api: Api, title: str, classes: Sequence[str], outlined: bool, overlap: int) -> int:
-    instructions = (_OUTLINES if outlined else _RECTANGLES) + _BOTH
+def _create(api: Api, title: str, classes: Sequence[str], drawn: Drawn, overlap: int) -> int:
+    instructions = _INTERFACES[drawn].instructions + _BOTH
     return api.create_project(
         title=title,
         description="Created by al-loop: each cycle adds its tasks and a view.",
-        label_config=labelling_config(classes, outlined=outlined),
+        label_config=labelling_config(classes, drawn),
         expert_instruction=instructions.format(classes=html.escape(", ".join(classes))),
         show_instruction=True,
         show_skip_button=True,
@@ -155,12 +177,12 @@ def _create(api: Api, title: str, classes: Sequence[str], outlined: bool, overla
     )
 
 
-def _find_unused(api: Api, title: str, classes: Sequence[str], outlined: bool) -> int | None:
+def _find_unused(api: Api, title: str, classes: Sequence[str], drawn: Drawn) -> int | None:
     """Return an empty project with this title and labels, left by a kill before its id was stored."""
     for project in api.projects(title):
         if project["title"] == title and project.get("task_number") == 0:
             with suppress(LabelStudioError):
-                check_labels(project["id"], project["label_config"], classes, outlined=outlined)
+                check_labels(project["id"], project["label_config"], classes, drawn)
                 return int(project["id"])
     return None
 

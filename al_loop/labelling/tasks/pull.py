@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from al_loop.core.config import Drawn
 from al_loop.labelling.client.client import Api, Connection, condition
 from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import BLIND, PulledTask, TaskState
@@ -30,13 +31,13 @@ _KEYS_PER_REQUEST = 30  # keys are part of the address, which proxies limit to a
 class LabelRules:
     """How answers are read.
 
-    policy: which of several annotations counts.  outlined: accept polygons and brush strokes.
+    policy: which of several annotations counts.  drawn: with which tools people draw.
     overlap: number of people who label each image.
     """
 
     classes: Sequence[str]
     policy: Policy = _NEWEST
-    outlined: bool = False
+    drawn: Drawn = "rectangles"
     overlap: int = 1
 
 
@@ -183,7 +184,7 @@ class _Reader:
         people = agreement.latest_per_person(task.annotations, self.users)
         size, rules, several = ImageSize(want.width, want.height), self.rules, len(people) > 1
         boxes, *boxes_of_people = (
-            from_result(item.result, size, rules.classes, outlined=rules.outlined)
+            from_result(item.result, size, rules.classes, rules.drawn)
             for item in (annotation, *(people if several else ()))
         )
         if several and rules.policy.rule == "consensus":

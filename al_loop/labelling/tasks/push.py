@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from al_loop.core.config import Drawn
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.client import Api, Connection, all_of, condition
 from al_loop.labelling.client.failures import NotFoundError, ServerFaultError, UnreachableError
@@ -59,20 +60,20 @@ def push(
     *,
     classes: Sequence[str],
     images: ImageServing,
-    outlined: bool = False,
+    drawn: Drawn = "rectangles",
 ) -> PushResult:
     """Push a batch into the project, with the model's boxes, and create its queue.
 
-    outlined: whether people draw outlines; the project must have controls for them. Otherwise the model's
-        outlines are not shown.
+    drawn: with which tools people draw; the project must have them. Without "outlines" the model's outlines
+        are not shown.
     Raises LabelStudioError if the push fails; the next call continues it.
     """
     ordered = sorted(batch.tasks, key=lambda task: task.rank)
-    form = batch.form if outlined else None
+    form = batch.form if drawn == "outlines" else None
     predictions = {task.key: to_prediction(task, classes, batch.model_version, form) for task in ordered}
     with connection.open() as api:
         config = api.project(project_id)["label_config"]
-        check_labels(project_id, config, classes, outlined=outlined)
+        check_labels(project_id, config, classes, drawn)
         keys = remove_duplicates(api, project_id, batch.name)
         missing = [task for task in ordered if task.key not in keys]
         urls = images.publish(api, project_id, ordered)

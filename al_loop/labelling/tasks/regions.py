@@ -8,12 +8,14 @@ encoding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from al_loop.core.config import Drawn
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.responses import Json
 
@@ -21,8 +23,14 @@ from al_loop.labelling.client.responses import Json
 FROM_NAME = "label"
 TO_NAME = "image"
 RECTANGLE, POLYGON, BRUSH = "rectanglelabels", "polygonlabels", "brushlabels"
-#: The control that draws regions of a type. Detection has the first, segmentation has all.
+#: The control that draws regions of a type.
 CONTROLS = {RECTANGLE: FROM_NAME, POLYGON: "polygon", BRUSH: "brush"}
+#: The types that people draw.
+TYPES: Mapping[Drawn, tuple[str, ...]] = {
+    "rectangles": (RECTANGLE,),
+    "extreme-points": (RECTANGLE, POLYGON),
+    "outlines": (RECTANGLE, POLYGON, BRUSH),
+}
 
 # Nobody draws more on one image. A longer result comes from a script or a fault, and would delay all others.
 _MAX_REGIONS = 5_000

@@ -157,7 +157,7 @@ def test_any_json_in_the_place_of_any_part(data: st.DataObject) -> None:
     part[data.draw(st.sampled_from(sorted(part)))] = data.draw(JSON)
     for result in ([item], data.draw(JSON)):
         with suppress(RefusedResultError):
-            from_result(result, SIZE, CLASSES, outlined=True)
+            from_result(result, SIZE, CLASSES, drawn="outlines")
             count_edits([data.draw(JSON), item, rectangle()], result, SIZE)  # type: ignore[arg-type]
 
 

@@ -46,7 +46,7 @@ def test_polygons_come_back_within_a_millionth_of_a_pixel(case: tuple[np.ndarray
     item = shape(
         "polygonlabels", {"points": (100 * points / [width, height]).tolist()}, ImageSize(width, height)
     )
-    back = from_result(json.loads(json.dumps([item])), ImageSize(width, height), CLASSES, outlined=True)
+    back = from_result(json.loads(json.dumps([item])), ImageSize(width, height), CLASSES, drawn="outlines")
     assert back.outlines is not None
     (outline,) = back.outlines
     assert isinstance(outline, list)
@@ -62,7 +62,7 @@ def _area(points: np.ndarray) -> float:
 
 def test_an_outline_is_kept_and_its_hull_is_the_box() -> None:
     rectangle = region("r", np.array([20.0, 10.0, 60.0, 30.0]), "two", SIZE)
-    found = from_result([polygon(), rectangle, painted(block())], SIZE, CLASSES, outlined=True)
+    found = from_result([polygon(), rectangle, painted(block())], SIZE, CLASSES, drawn="outlines")
     np.testing.assert_allclose(found.xyxy, [[20, 10, 100, 60], [20, 10, 60, 30], [30, 20, 70, 40]])
     assert found.labels.tolist() == [0, 1, 0]
     assert found.outlines is not None
@@ -74,7 +74,7 @@ def test_an_outline_is_kept_and_its_hull_is_the_box() -> None:
     np.testing.assert_array_equal(coco.decode(mask), block() > 0)
     assert segmentation.area(mask) == 20 * 40 - 100
     # Rectangles alone have no outlines to keep.
-    assert from_result([rectangle], SIZE, CLASSES, outlined=True).outlines is None
+    assert from_result([rectangle], SIZE, CLASSES, drawn="outlines").outlines is None
 
 
 def test_the_soft_edge_of_a_stroke_is_cut_at_half() -> None:
@@ -83,24 +83,24 @@ def test_the_soft_edge_of_a_stroke_is_cut_at_half() -> None:
     pixels[10:20, 11:15] = 255
     pixels[10:20, 15] = 200
     np.testing.assert_array_equal(
-        from_result([painted(pixels)], SIZE, CLASSES, outlined=True).xyxy, [[11, 10, 16, 20]]
+        from_result([painted(pixels)], SIZE, CLASSES, drawn="outlines").xyxy, [[11, 10, 16, 20]]
     )
     # A server may send strokes that are pale all over.
     np.testing.assert_array_equal(
-        from_result([painted(pixels // 4)], SIZE, CLASSES, outlined=True).xyxy, [[11, 10, 16, 20]]
+        from_result([painted(pixels // 4)], SIZE, CLASSES, drawn="outlines").xyxy, [[11, 10, 16, 20]]
     )
 
 
 def test_what_sticks_out_of_the_image_is_cut_off() -> None:
     # A diamond around the corner of the image: a quarter of it is inside, cut by the two sides.
-    diamond = from_result([polygon([[-10, 0], [0, -20], [10, 0], [0, 20]])], SIZE, CLASSES, outlined=True)
+    diamond = from_result([polygon([[-10, 0], [0, -20], [10, 0], [0, 20]])], SIZE, CLASSES, drawn="outlines")
     np.testing.assert_allclose(diamond.xyxy, [[0, 0, 20, 20]], atol=1e-9)
     assert diamond.outlines is not None
     assert diamond.outlines[0] is not None
     assert segmentation.area(diamond.outlines[0]) == pytest.approx(20 * 20 / 2)
     # Two teeth of a comb whose back is outside: one polygon, whose area is that of both teeth.
     comb = [[10, 50], [20, 50], [20, 110], [30, 110], [30, 50], [40, 50], [40, 120], [10, 120]]
-    teeth = from_result([polygon(comb)], SIZE, CLASSES, outlined=True)
+    teeth = from_result([polygon(comb)], SIZE, CLASSES, drawn="outlines")
     np.testing.assert_allclose(teeth.xyxy, [[20, 50, 80, 100]])
     assert teeth.outlines is not None
     assert teeth.outlines[0] is not None
@@ -150,7 +150,7 @@ OTHER_SIZE = mask2rle(np.full((100, 100), 255, np.uint8))
 )  # fmt: skip
 def test_what_needs_a_guess_is_refused_with_one_sentence(item: dict[str, Any], says: str) -> None:
     with pytest.raises(RefusedResultError) as caught:
-        from_result([polygon(), item], SIZE, CLASSES, outlined=True)
+        from_result([polygon(), item], SIZE, CLASSES, drawn="outlines")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -162,7 +162,7 @@ def test_damaged_strokes_are_refused_or_read(bytes_: list[int], cut: int) -> Non
     """Any bytes give one sentence, or a mask of the image's size."""
     head = mask2rle(block())[:cut]
     try:
-        found = from_result([painted(block(), rle=head + bytes_)], SIZE, CLASSES, outlined=True)
+        found = from_result([painted(block(), rle=head + bytes_)], SIZE, CLASSES, drawn="outlines")
     except RefusedResultError:
         return
     assert found.outlines is not None
@@ -207,28 +207,28 @@ def test_boxes_and_outlines_belong_together() -> None:
 
 def test_each_control_has_the_classes_and_no_key_is_used_twice() -> None:
     names = [f"class {i}" for i in range(10)]
-    config = labelling_config(names, outlined=True)
+    config = labelling_config(names, drawn="outlines")
     assert read_labels(config) == {"polygon": names, "brush": names, "label": names}
     keys = [part.split('"')[0] for part in config.split('hotkey="')[1:]]
     assert len(keys) == len(set(keys)) == 30
     assert not set(keys) & set("behpruv")  # the keys of Label Studio's own tools
-    check_labels(1, config, names, outlined=True)
+    check_labels(1, config, names, drawn="outlines")
 
 
 def test_a_project_that_offers_something_else_is_explained() -> None:
-    plain, outlined = labelling_config(CLASSES), labelling_config(CLASSES, outlined=True)
+    plain, outlined = labelling_config(CLASSES), labelling_config(CLASSES, drawn="outlines")
     with pytest.raises(
         LabelStudioError,
         match=r'(?s)4 has the controls label; .*segmentation", which needs label, polygon, brush.*new-pro',
     ):
-        check_labels(4, plain, CLASSES, outlined=True)
+        check_labels(4, plain, CLASSES, drawn="outlines")
     with pytest.raises(
         LabelStudioError, match=r'(?s)controls polygon, brush, label; .*task = "detection".*new-project'
     ):
         check_labels(4, outlined, CLASSES)
     changed = outlined.replace('<BrushLabels name="brush"', '<BrushLabels name="painted"')
     with pytest.raises(LabelStudioError, match="has the controls polygon, label;"):
-        check_labels(4, changed, CLASSES, outlined=True)
+        check_labels(4, changed, CLASSES, drawn="outlines")
     for control in ("polygon", "brush", "label"):
         start = outlined.index(f'name="{control}"')
         renamed = outlined[:start] + outlined[start:].replace('value="two"', 'value="three"', 1)
@@ -236,6 +236,33 @@ def test_a_project_that_offers_something_else_is_explained() -> None:
             LabelStudioError,
             match=rf"(?s)control '{control}' has one, three; .*missing there: two; unknown here: three",
         ):
-            check_labels(4, renamed, CLASSES, outlined=True)
+            check_labels(4, renamed, CLASSES, drawn="outlines")
     with pytest.raises(LabelStudioError, match=r"config was replaced.*segmentation_config\.xml"):
-        check_labels(4, "<View/>", CLASSES, outlined=True)
+        check_labels(4, "<View/>", CLASSES, drawn="outlines")
+
+
+def test_a_box_of_extreme_points_is_the_box_around_them() -> None:
+    """In any order, also if the shape crosses itself or is open; outside the image they are clipped."""
+    points = [[50, 10], [20, 40], [50, 90], [80, 30]]
+    crossed = [points[0], points[2], points[1], points[3]]
+    for corners in (points, crossed):
+        found = from_result([polygon(corners)], ImageSize(200, 100), CLASSES, "extreme-points")
+        np.testing.assert_allclose(found.xyxy, [[40, 10, 160, 90]])
+        assert found.outlines is None
+    beyond = from_result([polygon([[-10, 50], [50, 110]])], ImageSize(200, 100), CLASSES, "extreme-points")
+    np.testing.assert_allclose(beyond.xyxy, [[0, 50, 100, 100]])
+    for few in ([], [[5, 5]], [[5, 5], [5, 9]]):
+        with pytest.raises(RefusedResultError, match=r"without a point|no area"):
+            from_result([polygon(few)], ImageSize(200, 100), CLASSES, "extreme-points")
+    with pytest.raises(RefusedResultError, match="expected rectangles and extreme points, got"):
+        from_result([painted(block())], SIZE, CLASSES, "extreme-points")
+
+
+def test_a_project_for_extreme_points_has_two_tools() -> None:
+    config = labelling_config(CLASSES, "extreme-points")
+    assert list(read_labels(config)) == ["polygon", "label"]
+    check_labels(4, config, CLASSES, "extreme-points")
+    with pytest.raises(
+        LabelStudioError, match=r'(?s)"extreme-points", which needs label, polygon\..*new-proj'
+    ):
+        check_labels(4, labelling_config(CLASSES), CLASSES, "extreme-points")

@@ -58,7 +58,7 @@ def polygon(*points: tuple[float, float]) -> dict[str, Any]:
 
 
 def pulled(*regions: dict[str, Any], size: ImageSize = SIZE) -> tuple[Outline | None, ...]:
-    found = from_result(list(regions), size, CLASSES, outlined=True)
+    found = from_result(list(regions), size, CLASSES, drawn="outlines")
     assert found.outlines is not None
     return found.outlines
 
@@ -100,7 +100,7 @@ def test_each_box_is_one_region_and_without_pixels_a_rectangle() -> None:
     assert [one["type"] for one in made] == [POLYGON, RECTANGLE, RECTANGLE, POLYGON]
     assert len({one["id"] for one in made}) == 4
     assert all(one["score"] == 0.9 for one in made)
-    back = from_result(made, SIZE, CLASSES, outlined=True)
+    back = from_result(made, SIZE, CLASSES, drawn="outlines")
     assert len(back) == 4
     assert back.outlines is not None
     assert [outline is None for outline in back.outlines] == [False, True, True, False]
@@ -207,7 +207,7 @@ def test_the_annotator_draws_outlines_where_the_truth_has_them() -> None:
     left = correct(proposed, truth, SIZE, CLASSES)
     assert [one["type"] for one in left] == [BRUSH, POLYGON, RECTANGLE]
     assert [one["origin"] for one in left] == ["prediction-changed", "manual", "manual"]
-    back = from_result(left, SIZE, CLASSES, outlined=True)
+    back = from_result(left, SIZE, CLASSES, drawn="outlines")
     assert back.outlines is not None
     np.testing.assert_array_equal(coco.decode(back.outlines[0]), disc_without(0.2))
     np.testing.assert_allclose(back.outlines[1], TRIANGLE, rtol=0, atol=1e-9)

@@ -13,6 +13,7 @@ from support.labelling_tasks import CLASSES as SERVED
 from support.labelling_tasks import Running, fetch_tasks, make_tasks, request, send_tasks
 from support.outline_regions import TRIANGLE, block, mask2rle, painted, shape
 
+from al_loop.core.config import Drawn
 from al_loop.core.errors import LabelStudioError
 from al_loop.labelling.client.task import Edits, PulledTask, TaskState
 from al_loop.labelling.tasks.project import ensure_project, read_labels
@@ -26,18 +27,18 @@ OTHER_SIZE = mask2rle(np.full((100, 100), 255, np.uint8))
 @pytest.mark.server
 def test_outlines_on_the_real_server(label_studio: Running, tmp_path: Path) -> None:
     connection, size = label_studio.info.connection, ImageSize(320, 180)
-    project = ensure_project(connection, "outlines", SERVED, outlined=True)
-    assert ensure_project(connection, "outlines", SERVED, outlined=True) == project
+    project = ensure_project(connection, "outlines", SERVED, drawn="outlines")
+    assert ensure_project(connection, "outlines", SERVED, drawn="outlines") == project
     with pytest.raises(LabelStudioError, match='task = "detection"'):
         ensure_project(connection, "outlines", SERVED, project)
     with connection.open() as api:
         config = api.project(project)["label_config"]
     assert read_labels(config) == {name: list(SERVED) for name in ("polygon", "brush", "label")}
     tasks = make_tasks(tmp_path, 4, batch="c1")
-    send_tasks(connection, project, tasks, label_studio.images, outlined=True)
+    send_tasks(connection, project, tasks, label_studio.images, drawn="outlines")
 
-    def pulled(outlined: bool = True) -> list[PulledTask]:
-        return fetch_tasks(connection, project, tasks, outlined=outlined)
+    def pulled(drawn: Drawn = "outlines") -> list[PulledTask]:
+        return fetch_tasks(connection, project, tasks, drawn=drawn)
 
     ids = [task.task_id for task in pulled()]
 
@@ -69,7 +70,7 @@ def test_outlines_on_the_real_server(label_studio: Running, tmp_path: Path) -> N
     assert plain.boxes.outlines is None
     assert pending.state is TaskState.PENDING
     # The same answers in a workspace for detection.
-    assert [task.state for task in pulled(outlined=False)] == [
+    assert [task.state for task in pulled(drawn="rectangles")] == [
         TaskState.REFUSED, TaskState.REFUSED, TaskState.LABELLED, TaskState.PENDING,
     ]  # fmt: skip
 
@@ -79,7 +80,7 @@ def test_outlines_that_are_submitted_unchanged_come_back_to_the_pixel(
     label_studio: Running, tmp_path: Path
 ) -> None:
     connection, size = label_studio.info.connection, ImageSize(320, 180)
-    project = ensure_project(connection, "outlines unchanged", SERVED, outlined=True)
+    project = ensure_project(connection, "outlines unchanged", SERVED, drawn="outlines")
     y, x = np.mgrid[: size.height, : size.width]
     disc = np.hypot(x - 80, y - 90) < 60
     ring = (np.hypot(x - 240, y - 90) < 70) & (np.hypot(x - 250, y - 80) > 30)
@@ -91,7 +92,7 @@ def test_outlines_that_are_submitted_unchanged_come_back_to_the_pixel(
         (segmentation.mask(disc), segmentation.mask(ring), triangle, None),
     )
     tasks = [replace(make_tasks(tmp_path, 1, batch="c1")[0], boxes=boxes)]
-    send_tasks(connection, project, tasks, label_studio.images, outlined=True)
+    send_tasks(connection, project, tasks, label_studio.images, drawn="outlines")
     with connection.open() as api:
         (task,) = api.tasks(project, whole=True)
     (prediction,) = task["predictions"]
@@ -102,7 +103,7 @@ def test_outlines_that_are_submitted_unchanged_come_back_to_the_pixel(
     answer = {"result": regions, "parent_prediction": prediction["id"]}
     request(label_studio.info, "POST", f"api/tasks/{task['id']}/annotations", answer).raise_for_status()
 
-    (pulled,) = fetch_tasks(connection, project, tasks, outlined=True)
+    (pulled,) = fetch_tasks(connection, project, tasks, drawn="outlines")
     assert (pulled.state, pulled.edits) == (TaskState.LABELLED, Edits(kept=4))
     assert (pulled.problem, pulled.note) == (None, None)
     assert pulled.boxes is not None
@@ -120,7 +121,7 @@ def test_outlines_that_are_submitted_unchanged_come_back_to_the_pixel(
 @pytest.mark.server
 def test_each_bad_outline_is_refused_and_the_others_go_on(label_studio: Running, tmp_path: Path) -> None:
     connection, size = label_studio.info.connection, ImageSize(320, 180)
-    project = ensure_project(connection, "bad outlines", SERVED, outlined=True)
+    project = ensure_project(connection, "bad outlines", SERVED, drawn="outlines")
     around = np.linspace(0, 2 * np.pi, 10_000, endpoint=False)
     many = np.stack([50 + 30 * np.cos(around), 50 + 30 * np.sin(around)], axis=1).tolist()
     answers: list[tuple[Any, str | None, str | None]] = [  # points or pixels, problem, note
@@ -133,8 +134,8 @@ def test_each_bad_outline_is_refused_and_the_others_go_on(label_studio: Running,
         (TRIANGLE, None, None),
     ]
     tasks = make_tasks(tmp_path, len(answers), batch="c1")
-    send_tasks(connection, project, tasks, label_studio.images, outlined=True)
-    ids = [task.task_id for task in fetch_tasks(connection, project, tasks, outlined=True)]
+    send_tasks(connection, project, tasks, label_studio.images, drawn="outlines")
+    ids = [task.task_id for task in fetch_tasks(connection, project, tasks, drawn="outlines")]
     for number, (drawn, _, _) in zip(ids, answers, strict=True):
         if isinstance(drawn, np.ndarray):
             item = painted(drawn, brushlabels=[SERVED[0]])
@@ -145,7 +146,7 @@ def test_each_bad_outline_is_refused_and_the_others_go_on(label_studio: Running,
         path = f"api/tasks/{number}/annotations"
         request(label_studio.info, "POST", path, {"result": [item]}).raise_for_status()
     for task, (_, problem, note) in zip(
-        fetch_tasks(connection, project, tasks, outlined=True), answers, strict=True
+        fetch_tasks(connection, project, tasks, drawn="outlines"), answers, strict=True
     ):
         assert task.state is (TaskState.REFUSED if problem else TaskState.LABELLED)
         assert (task.problem is None) == (problem is None)
