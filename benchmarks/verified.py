@@ -81,7 +81,7 @@ class Trial:
         predicted = scored.boxes_by_image()
         if kind == "drawn":
             return self.drawn([predicted[item.image.id] for item in self.rest])
-        chosen = most_uncertain(scored.scores, scored.labels, self.crops, len(self.job.config.classes))
+        chosen = most_uncertain(scored.scores[:], scored.labels[:], self.crops, len(self.job.config.classes))
         found = []
         for index in np.unique(np.searchsorted(scored.offsets, chosen, side="right") - 1):
             item, first = self.rest[index], int(scored.offsets[index])

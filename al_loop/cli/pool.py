@@ -21,7 +21,7 @@ from al_loop.cli.parameters import (
 from al_loop.cli.renamed import RenamingGroup
 from al_loop.core.console import Terminal, say
 from al_loop.core.errors import DataError
-from al_loop.core.files import printable
+from al_loop.core.files import printable, write_json
 from al_loop.state.database.image_table import image_count, newest_images
 from al_loop.state.workspace import Workspace, init_workspace
 
@@ -98,6 +98,7 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
 
     Images that already have other labels stay unchanged without --replace.
     """
+    from al_loop.images.near_duplicates import like_evaluation
     from al_loop.images.validation_sets import add_validation
 
     with Terminal().progress("read validation images") as progress:
@@ -112,6 +113,9 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
     say(f"{name} now: {report.counts}")
     if report.warning:
         say(report.warning)
+    with Terminal().progress("compare images") as progress:
+        alike = like_evaluation(workspace, progress)
+    _say_like_evaluation(len(alike), take_out=False)
 
 
 @pool.command("add-labelled")
@@ -205,3 +209,45 @@ def list_pool(workspace: Workspace, limit: int) -> None:
         size = f"{row.width}x{row.height}"
         say(f"{row.id[:12]}  {size:>11}  {row.role:<10}  {row.status:<10}  {printable(row.source)}")
     say(f"{len(rows)} of {image_count(workspace.store)} images")
+
+
+@pool.command("duplicates")
+@click.option("--out", type=FILE, help="Write all of them to this JSON file.")
+@click.option(
+    "--take-out", is_flag=True, help="Take those that are like an evaluation image out of the pool."
+)
+@with_locked_workspace
+def duplicates(workspace: Workspace, out: Path | None, take_out: bool) -> None:
+    """List photographs of almost the same picture, such as two frames of one film."""
+    from al_loop.images import near_duplicates
+    from al_loop.images.repository import source_names
+
+    with Terminal().progress("compare images") as progress:
+        found = near_duplicates.find_near_duplicates(workspace, progress)
+    if out:
+        write_json(out, {"groups": found.groups, "like_evaluation": found.like_evaluation})
+        say(f"{out}: all of them")
+    say(
+        f"{sum(map(len, found.groups))} images of the pool are near-duplicates, in {len(found.groups)} groups"
+    )
+    shown = found.groups[:_SHOWN]
+    names = source_names(workspace, [name for group in shown for name in group])
+    for first, *others in shown:
+        say(f"  {printable(names[first])}: {len(others)} more, such as {printable(names[others[0]])}")
+    if len(found.groups) > _SHOWN:
+        say(f"  ... and {len(found.groups) - _SHOWN} more groups")
+    say_files("not compared", [(name, reason) for name, reason in found.unread])
+    _say_like_evaluation(len(found.like_evaluation), take_out=take_out)
+    if take_out:
+        near_duplicates.take_out(workspace, list(found.like_evaluation))
+
+
+def _say_like_evaluation(count: int, *, take_out: bool) -> None:
+    """Print how many images of the pool are like an evaluation image, and what to do."""
+    if count and take_out:
+        say(f"{count} images like an evaluation image are taken out of the pool")
+    elif count:
+        say(
+            f"{count} images of the pool are like an evaluation image: AP would be too high for models that "
+            "learn from them. Take them out: al-loop pool duplicates --take-out"
+        )

@@ -84,6 +84,7 @@ class CycleConfig(Section, frozen=True):
     # pool. 0: none, the cycle then needs a validation set.
     validation_images: types.SampledImages = 30
     candidates: Literal["unlabelled", "all"] = "unlabelled"  # "all" is the paper's U with L
+    near_duplicates: bool = False  # whether a strategy may pick near-duplicates in one batch
     seed: types.Seed = 0
 
 

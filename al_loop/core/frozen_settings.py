@@ -27,6 +27,7 @@ _TRAINING = ("augment", "backbone_lr", "balance", "ema", "freeze", "replay")
 SINCE_0_1 = (
     *(f"{table}.{name}" for table in TRAININGS for name in _TRAINING),
     "cycle.cost",
+    "cycle.near_duplicates",
     "cycle.validation_images",
 )
 #: A selection depends on these; they stay once its images are chosen.

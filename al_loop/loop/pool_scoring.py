@@ -16,6 +16,7 @@ from al_loop.core.errors import DataError
 from al_loop.core.files import printable
 from al_loop.evaluation.model_quality import UNKNOWN, ModelQuality
 from al_loop.images import repository
+from al_loop.images.near_duplicates import stored_fingerprints
 from al_loop.loop.cycle_record import candidates
 from al_loop.loop.selection import Context, Novelty, check_strategy, compared_column, explores
 from al_loop.models import model_training, scoring
@@ -156,6 +157,7 @@ class LabelSummary:
 
     novelty: what is compared of explored and labelled images. None: nothing.
     partly: unlabelled images of which single boxes were verified.
+    distinct: whether picks may not be near-duplicates of each other.
     prices: what people's answers say of the time that they need. None: the usual prices.
     count_r2, calibration: of the model on the validation set, see `al_loop.evaluation.model_quality`. None if
         the strategy does not read them.
@@ -168,6 +170,7 @@ class LabelSummary:
     prices: Prices | None = None
     novelty: Novelty | None = None
     partly: tuple[str, ...] = ()
+    distinct: bool = False
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> LabelSummary:
@@ -181,7 +184,16 @@ class LabelSummary:
         # A bool is of a version before there were maxima.
         novelty: Novelty | None = ("embeddings" if known else None) if isinstance(known, bool) else known
         partly = tuple(stored.get("partly", ()))
-        return cls(images, boxes, stored.get("count_r2"), calibration, prices, novelty, partly)
+        return cls(
+            images,
+            boxes,
+            stored.get("count_r2"),
+            calibration,
+            prices,
+            novelty,
+            partly,
+            bool(stored.get("distinct")),
+        )
 
 
 def quality_warning(strategy: str, model_id: str, quality: ModelQuality) -> str | None:
@@ -210,6 +222,7 @@ def summarise_labels(
     *,
     novelty: Novelty | None = None,
     partly: Sequence[str] = (),
+    distinct: bool = False,
 ) -> LabelSummary:
     """Count the labelled boxes of each class."""
     counts = np.zeros(classes, np.int64)
@@ -217,7 +230,14 @@ def summarise_labels(
         np.add.at(counts, item.boxes.labels, 1)
     images = tuple(item.image.id for item in labelled)
     return LabelSummary(
-        images, tuple(counts.tolist()), quality.count_r2, quality.calibration, prices, novelty, tuple(partly)
+        images,
+        tuple(counts.tolist()),
+        quality.count_r2,
+        quality.calibration,
+        prices,
+        novelty,
+        tuple(partly),
+        distinct,
     )
 
 
@@ -244,4 +264,5 @@ def context_for(
         known.partly,
         known.novelty or "embeddings",
         compared,
+        stored_fingerprints(workspace, ids) if known.distinct else None,
     )

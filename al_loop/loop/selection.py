@@ -12,6 +12,7 @@ from numpy.random import Generator, SeedSequence, default_rng
 from al_loop.core.config import Config, CycleConfig
 from al_loop.core.errors import ConfigError, ModelError, WorkspaceError
 from al_loop.structures.boxes import FloatArray, IntArray
+from al_loop.structures.fingerprints import Fingerprints
 from al_loop.structures.images import Float32Array
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
@@ -48,6 +49,7 @@ class Context:
     novelty: what is compared of explored and labelled images.
     compared: (l, d) that of labelled images, from which explored ones differ. None for a cycle of an older
         al-loop, which explored images without detections.
+    fingerprints: of the candidates. None: picks may be near-duplicates.
     """
 
     labelled: Float32Array | None = None
@@ -60,6 +62,7 @@ class Context:
     partly: Collection[str] = ()
     novelty: Novelty = "embeddings"
     compared: Float32Array | None = None
+    fingerprints: Fingerprints | None = None
 
 
 def novelty_of(scored: ScoredImages) -> Novelty:
@@ -116,7 +119,7 @@ def pick(
     if explores(settings):
         novelty = _compared_with_labelled(candidates, scored, context)
         explored = _explore(candidates, k, audited, settings, cycle, rng, novelty)
-    exploited = _exploit(candidates, k, [*audited, *explored], settings, rng)
+    exploited = _exploit(candidates, k, [*audited, *explored], settings, rng, context.fingerprints)
     reasons = dict.fromkeys(audited, "audit: drawn at random, to measure the model")
     reasons |= dict.fromkeys(explored, f"explore: {_SPREAD if novelty is None else _NOVEL}")
     sizes = _cluster_sizes(candidates, exploited) if strategy.clusters and exploited else [0] * len(exploited)
@@ -214,15 +217,36 @@ def _sample(candidates: Candidates, rows: IntArray, size: int, settings: CycleCo
 
 
 def _exploit(
-    candidates: Candidates, k: int, taken: Collection[int], settings: CycleConfig, rng: Generator
+    candidates: Candidates,
+    k: int,
+    taken: Sequence[int],
+    settings: CycleConfig,
+    rng: Generator,
+    fingerprints: Fingerprints | None = None,
 ) -> list[int]:
-    """Return the indices that the strategy picks for the rest of k."""
-    if k == len(taken):
-        return []
-    rest = np.setdiff1d(np.arange(len(candidates)), list(taken))
+    """Return the indices that the strategy picks for the rest of k.
+
+    With fingerprints, of picks that are near-duplicates the first stays. The strategy then picks again among
+    the candidates that are like no pick; if these are too few, among all.
+    """
     strategy = STRATEGIES[settings.strategy]
     options = {name: getattr(settings, name) for name in strategy.options}
-    return [int(rest[i]) for i in strategy.select(candidates.subset(rest), k - len(taken), rng, **options)]
+    left, chosen = np.ones(len(candidates), dtype=bool), list(taken)
+    left[chosen] = False
+    open_ones = left.copy()
+    if fingerprints is not None:
+        open_ones &= ~fingerprints.near(chosen)
+    while len(chosen) < k:
+        rest = np.flatnonzero(open_ones if open_ones.any() else left)
+        new = [
+            int(rest[i]) for i in strategy.select(candidates.subset(rest), k - len(chosen), rng, **options)
+        ]
+        if fingerprints is not None and open_ones.any():
+            new = fingerprints.distinct(new)
+            open_ones &= ~fingerprints.near(new)
+        chosen += new
+        left[new] = False
+    return chosen[len(taken) :]
 
 
 def _cluster_sizes(candidates: Candidates, chosen: Sequence[int]) -> list[int]:

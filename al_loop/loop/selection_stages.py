@@ -12,6 +12,7 @@ from al_loop.core.console import Reporter
 from al_loop.core.files import file_sha256, hash_of, printable, read_json, write_json
 from al_loop.core.frozen_settings import hashed
 from al_loop.images import repository
+from al_loop.images.near_duplicates import add_fingerprints, like_evaluation
 from al_loop.labelling.open_tasks import batch_name, task_key
 from al_loop.loop.cycle_record import Cycle, frozen_pool
 from al_loop.loop.manifest import KNOWN, PICKS
@@ -101,7 +102,11 @@ def select_stage(
         prices = measured_prices(workspace) if "cost" in strategy.options else None
         novelty = novelty_of(scored_pool(workspace, cycle, rescored)) if explores(settings) else None
         partly = sorted(unlabelled_with_verdicts(workspace.store))
-        summary = summarise_labels(labelled, classes, quality, prices, novelty=novelty, partly=partly)
+        if distinct := not settings.near_duplicates:
+            _add_fingerprints(workspace, scored_pool(workspace, cycle, rescored).image_ids, reporter)
+        summary = summarise_labels(
+            labelled, classes, quality, prices, novelty=novelty, partly=partly, distinct=distinct
+        )
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)
         write_json(folder / PICKS, [asdict(p) for p in picks])
@@ -137,6 +142,17 @@ def select_stage(
         f"→ {relative(workspace, stage.folder)}/picks.json"
     )
     return picks
+
+
+def _add_fingerprints(workspace: Workspace, ids: Sequence[str], reporter: Reporter) -> None:
+    """Compute missing fingerprints of candidates. One without is compared with none."""
+    with reporter.progress("compare images") as progress:
+        unread = add_fingerprints(workspace, ids, progress)
+    if unread:
+        first = printable(" ".join(unread[0]))
+        reporter.line(f"  note: {len(unread)} images cannot be compared with others, first {first}")
+    if alike := like_evaluation(workspace):
+        reporter.line(f"  note: {len(alike)} images are like evaluation images: al-loop pool duplicates")
 
 
 def _pick_of(row: PickRow) -> Pick:

@@ -16,6 +16,7 @@ from al_loop.evaluation.model_quality import ModelQuality
 from al_loop.loop import selection as picks
 from al_loop.loop.pool_scoring import quality_warning
 from al_loop.loop.selection import Context, Novelty, compared_column, novelty_of, pick
+from al_loop.structures.fingerprints import Fingerprints
 from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Calibration, Ids, margin_sum, without_detections
 
@@ -211,3 +212,37 @@ def test_a_model_whose_scores_say_nothing_is_warned_of() -> None:
     assert 'picks typical images, as "typiclust" does' in warning(0.5)
     assert "cannot be told" in warning(None)
     assert warning(0.65) == ""
+
+
+@pytest.mark.parametrize("strategy", ["margin", "dbal", "kmeans", "random"])
+def test_no_two_picks_of_a_strategy_are_near_duplicates(strategy: str) -> None:
+    """Ten scenes of four images each. Only what is drawn at random may be like another pick."""
+    pool = scored(40)
+    scene = np.arange(40) // 4
+    prints = Fingerprints(
+        np.random.default_rng(0).integers(0, 2**64, 10, dtype=np.uint64)[scene], np.ones(40, bool)
+    )
+    settings = msgspec.convert({"strategy": strategy, "explore_fraction": 0.0}, CycleConfig)
+    found = pick(pool, 8, settings, 1, context=Context(fingerprints=prints))
+    ids = list(pool.image_ids)
+    seen = [scene[ids.index(p.image_id)] for p in found]
+    assert len(found) == len(set(seen)) == 8
+    assert len({p.image_id for p in pick(pool, 8, settings, 1)}) == 8
+    more = pick(pool, 30, settings, 1, context=Context(fingerprints=prints))
+    assert len({p.image_id for p in more}) == 30  # no scene is left: near-duplicates fill up
+    assert len({scene[ids.index(p.image_id)] for p in more}) == 10
+
+
+def test_the_most_uncertain_of_near_duplicates_is_picked() -> None:
+    pool = scored(12)
+    prints = Fingerprints(np.zeros(12, np.uint64), np.arange(12) < 6)
+    settings = msgspec.convert(
+        {"strategy": "margin", "explore_fraction": 0.0, "random_audit_fraction": 0.0}, CycleConfig
+    )
+    found = {p.image_id for p in pick(pool, 5, settings, 1, context=Context(fingerprints=prints))}
+    alike = [name for name in list(pool.image_ids)[:6] if name in found]
+    best = int(np.argmax(pool.uncertainty[:6]))
+    assert alike in ([], [list(pool.image_ids)[best]])
+    without = replace(prints, known=np.zeros(12, bool))
+    plain = {p.image_id for p in pick(pool, 5, settings, 1)}
+    assert {p.image_id for p in pick(pool, 5, settings, 1, context=Context(fingerprints=without))} == plain

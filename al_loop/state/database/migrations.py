@@ -255,6 +255,12 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (image_id, box)
     ) STRICT;
     """,
+    """
+    CREATE TABLE fingerprints (       -- of the images that were compared so far; alike for near-duplicates
+        image_id TEXT PRIMARY KEY REFERENCES images (id),
+        bits INTEGER NOT NULL         -- 64 bits as a signed number
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 #: From this version on, al-loop.toml has the names of al-loop 0.2.
 SETTINGS_RENAMED = 7
