@@ -21,6 +21,7 @@ from al_loop.cli.models import gc, models, pretrain, render, rollback
 from al_loop.cli.monitor import monitor
 from al_loop.cli.parameters import FOLDER
 from al_loop.cli.pool import init, pool
+from al_loop.cli.predict import predict
 from al_loop.cli.renamed import RenamingGroup
 from al_loop.core.console import say
 from al_loop.core.errors import AlLoopError
@@ -35,7 +36,7 @@ _SYSTEM_ERRORS = _DISK_FULL | {
 }  # fmt: skip
 _COMMANDS = (
     init, pool, labels, render, pretrain, models, gc, label_studio, score, cycle, status, doctor, report,
-    rollback, verify, reproduce, monitor, benchmark, corrupt,
+    rollback, predict, verify, reproduce, monitor, benchmark, corrupt,
 )  # fmt: skip
 
 

@@ -193,11 +193,12 @@ def write_coco(
     path: Path,
     labelled: Sequence[LabelledImage],
     classes: Sequence[str],
-    names: Mapping[str, str] | None = None,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Write images, boxes with outlines, and ignore regions (iscrowd 1) atomically. Ids count from 1.
 
-    names: file name of each image by its id. None: absolute paths, as a trainer needs.
+    Boxes of a model have their score, too.
+    names: file names of the images. None: absolute paths, as a trainer needs.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -206,7 +207,7 @@ def write_coco(
         images.append(
             {
                 "id": number,
-                "file_name": names[image.id] if names else str(image.path),
+                "file_name": names[number - 1] if names else str(image.path),
                 "width": image.width,
                 "height": image.height,
                 "image_sha256": image.id,
@@ -214,8 +215,11 @@ def write_coco(
         )
         for crowd, boxes in enumerate((item.boxes, item.ignored)):
             outlines = boxes.outlines or (None,) * len(boxes)
-            rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), outlines, strict=True)
-            for (x1, y1, x2, y2), label, outline in rows:
+            scores = (
+                [{}] * len(boxes) if boxes.scores is None else [{"score": s} for s in boxes.scores.tolist()]
+            )
+            rows = zip(boxes.xyxy.tolist(), boxes.labels.tolist(), outlines, scores, strict=True)
+            for (x1, y1, x2, y2), label, outline, score in rows:
                 annotation = {
                     "id": len(annotations) + 1,
                     "image_id": number,
@@ -223,6 +227,7 @@ def write_coco(
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": (x2 - x1) * (y2 - y1) if outline is None else area(outline),
                     "iscrowd": crowd,
+                    **score,
                 }
                 annotations.append(annotation if outline is None else {**annotation, "segmentation": outline})
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]

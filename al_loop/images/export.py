@@ -52,7 +52,7 @@ def export_labels(workspace: Workspace, target: Path, maps: Path | None = None) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         start = folder.resolve()
-        names = {i.image.id: Path(os.path.relpath(i.image.path.resolve(), start)).as_posix() for i in images}
+        names = [Path(os.path.relpath(item.image.path.resolve(), start)).as_posix() for item in images]
         write_coco(target, images, workspace.config.classes, names)
     except OSError as error:
         raise DataError(f"the labels cannot be written to {target}: {error}") from None

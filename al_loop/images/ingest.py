@@ -233,6 +233,11 @@ def prepare_image(path: Path, *, decode: bool = False) -> PreparedImage:
         data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from error
+    return prepare_bytes(data, decode=decode)
+
+
+def prepare_bytes(data: bytes, *, decode: bool = False) -> PreparedImage:
+    """Check and convert the bytes of an image file, as `prepare_image` does."""
     try:
         return _prepare(data, decode=decode)
     except PictureError as error:

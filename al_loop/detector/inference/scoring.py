@@ -95,11 +95,7 @@ def score_images(
     shard_predictions: list[Prediction] = []
     scorer = BatchScorer(detector, settings, say)
     for number, loaded in enumerate(_read(detector.config, batches, settings), 1):
-        for part in scorer.parts(loaded):
-            try:
-                shard_predictions += scorer.predict(*part)
-            except torch.OutOfMemoryError:
-                scorer.exceeded = True
+        shard_predictions += scorer.predictions(loaded)
         unreadable += loaded.unreadable
         if number in last_of_shard:
             check()
@@ -155,6 +151,16 @@ class BatchScorer:
             masks=settings.masks,
             augmentation=settings.augmentation,
         )
+
+    def predictions(self, loaded: Loaded) -> list[Prediction]:
+        """Return the predictions for a batch, see `parts`."""
+        found: list[Prediction] = []
+        for part in self.parts(loaded):
+            try:
+                found += self.predict(*part)
+            except torch.OutOfMemoryError:
+                self.exceeded = True
+        return found
 
     def parts(self, loaded: Loaded) -> Iterator[tuple[Sequence[ImageFile], Sequence[Picture]]]:
         """Yield images with their pixels. Raises ModelError if a single image does not fit into memory."""
