@@ -219,10 +219,14 @@ def _verified(workspace: Workspace, reporter: Reporter) -> VerifiedImages:
     partly = replace(partly, images=[item for item in partly.images if item.image.id not in not_fetched])
     if partly.images:
         boxes, images = total_boxes(partly.images), len(partly.images)
-        reporter.line(f"  verified: {boxes} boxes on {images} images without a label are learnt, too")
+        reporter.line(
+            f"  verified: {boxes} boxes, and {partly.wrong} that are background, on {images} images without "
+            "a label are learnt, too"
+        )
     for _ in partly.hasty:
         reporter.line(
-            f"  note: answers of one al-loop labels verify are not used: all right, in less than {HASTY_S} s"
+            "  note: answers of one al-loop labels verify are not used: all the same, in less than "
+            f"{HASTY_S} s"
         )
     return partly
 
