@@ -6,9 +6,9 @@
 SET holds pool.json and val.json (COCO). A seed draws the labelled images from pool.json. "first" is a
 training on them. Its most uncertain boxes on other images, equally many of each class, are verified: a box
 is right if a true box of its class has an IoU of --iou, and wrong if no true box has one of 0.3. The other
-trainings start as the first does, with as many steps: "ignored" learns the right boxes, too, takes the wrong
-ones as background, and ignores the rest of their images; "right" ignores the wrong ones, too; "background"
-takes all but the right boxes as background; "drawn" learns random images that are labelled in the same time.
+trainings start as the first does, with as many steps: "background" learns the right boxes, too, and takes
+the rest of their images as background; "seen" ignores those boxes of the model that nobody has verified, or
+that are off; "ignored" ignores all of the rest; "drawn" learns random images labelled in the same time.
 Times are the usual prices of `strategies.prices`. Scores stand for chances, and an image may have any
 number of verified boxes. WORK/results.jsonl has a line per training, and a repeated call continues.
 """
@@ -32,12 +32,11 @@ from al_loop.detector.checkpoint import read_weights, write_weights
 from al_loop.detector.training.job import TrainingJob
 from al_loop.detector.training.train import train
 from al_loop.evaluation.evaluate import evaluate
-from al_loop.images.verified import partly_labelled
 from al_loop.structures.boxes import Boxes, iou
 from al_loop.structures.images import LabelledImage
 from strategies import Prices
 
-KINDS = ("first", "drawn", "ignored", "right", "background")
+KINDS = ("first", "drawn", "background", "seen", "ignored")
 #: Least score of a box that people see in a whole image.
 _SHOWN = 0.3
 #: A box whose largest IoU with true boxes is below this shows no object.
@@ -92,12 +91,15 @@ class Trial:
             boxes = predicted[item.image.id]
             verified = np.isin(np.arange(first, first + len(boxes)), chosen)
             is_right = verified & right(boxes, item.boxes, self.least_iou)
-            alone = iou(boxes.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) < _NO_OBJECT
-            wrong = boxes.xyxy[verified & alone & (kind == "ignored")]
-            if not is_right.any() and not len(wrong):
+            if not is_right.any():
                 continue
-            partly = partly_labelled(item.image, Boxes(boxes.xyxy[is_right], boxes.labels[is_right]), wrong)
-            found.append(replace(partly, ignored=Boxes()) if kind == "background" else partly)
+            alone = iou(boxes.xyxy, item.boxes.xyxy).max(axis=1, initial=0.0) < _NO_OBJECT
+            whole = np.array([[0.0, 0.0, item.image.width, item.image.height]])
+            unknown = boxes.xyxy[~is_right & ~(verified & alone)]
+            regions = {"background": whole[:0], "seen": unknown, "ignored": whole}[kind]
+            ignored = Boxes(regions, np.zeros(len(regions), np.int64))
+            known = Boxes(boxes.xyxy[is_right], boxes.labels[is_right])
+            found.append(LabelledImage(item.image, known, ignored))
         return found
 
     def drawn(self, predicted: Sequence[Boxes]) -> list[LabelledImage]:

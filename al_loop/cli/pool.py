@@ -52,16 +52,31 @@ def pool() -> None:
 @click.argument("photos", nargs=-1, required=True)
 @click.option("--decode", is_flag=True, help="Decode every image: slower, but finds damage inside.")
 @click.option("--healthy", is_flag=True, help="Label them as empty: photographs without any object.")
+@click.option(
+    "--every", type=click.FloatRange(0, min_open=True), help="Of videos, add a frame in so many seconds."
+)
+@click.option("--changed", is_flag=True, help="Of videos, add each frame that shows another picture.")
 @with_locked_workspace
-def add(workspace: Workspace, photos: tuple[str, ...], decode: bool, healthy: bool) -> None:
+def add(
+    workspace: Workspace,
+    photos: tuple[str, ...],
+    decode: bool,
+    healthy: bool,
+    every: float | None,
+    changed: bool,
+) -> None:
     """Add PHOTOS (files, folders, globs, URLs of object stores) to the pool. Safe to repeat.
 
     A file that has not changed since it was added is not read again.
     """
     from al_loop.images.import_sources import add_sources
+    from al_loop.images.videos import FrameRule
 
+    if every and changed:
+        raise click.UsageError("give --every SECONDS or --changed, not both")
+    rule = FrameRule(every) if every or changed else None
     with Terminal().progress("read photographs") as progress:
-        done = add_sources(workspace, photos, progress, decode=decode, healthy=healthy)
+        done = add_sources(workspace, photos, progress, decode=decode, healthy=healthy, frames=rule)
     say(f"{done.added} added, {done.known} known already, {done.refused} refused")
     say_conversions(done.notes)
     if done.skipped.suffixes:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from al_loop.core.console import Progress
@@ -18,6 +18,7 @@ from al_loop.images.healthy import HealthyReport, label_as_empty
 from al_loop.images.ingest import IngestBatch, IngestReport, prepare_image
 from al_loop.images.object_stores import read
 from al_loop.images.sources import GONE, FileStat, SkippedFiles, files_at, is_url
+from al_loop.images.videos import FrameRule, add_video, is_video, split_videos
 from al_loop.state.database.inbox_table import InboxRow, find_seen, write_seen
 from al_loop.state.workspace import Workspace, now
 from render.core.tempdirs import scratch_folder
@@ -34,6 +35,7 @@ _TRANSIENT = {
     errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY,
 }  # fmt: skip
 _FETCHED = 16  # objects at a time: stores have a high latency
+_NO_RULE = "is a video: to add its frames, give --every SECONDS or --changed"
 _TAKEN = ("taken",)  # state of files that are in the pool
 
 
@@ -63,24 +65,30 @@ def add_sources(
     *,
     decode: bool = False,
     healthy: bool = False,
+    frames: FrameRule | None = None,
 ) -> ImportSummary:
     """Add the files of folders, globs, URLs and paths to the pool. It is safe to repeat this.
 
+    frames: of videos, which are passed over without it.
     healthy: label them as empty, also those that are in the pool already. All files are read for this.
     Raises DataError if there are no files, before anything is added.
     """
-    skipped = SkippedFiles()
-    total = sum(1 for place in places for _ in list_files(place, skipped))
-    if not total and not skipped.closed:
+    skipped, unused = SkippedFiles(), [] if frames else [place for place in places if is_video(place)]
+    videos, places = split_videos(places)
+    videos = videos if frames else []
+    total = len(videos) + sum(1 for place in places for _ in list_files(place, skipped))
+    if not total and not skipped.closed and not unused:
         raise DataError(
             f"no image files in {', '.join(places)}: expected JPEG, PNG, WebP, BMP or TIFF"
             f"{'; ' if skipped.suffixes else ''}{skipped.line()}"
         )
-    closed = skipped.closed
+    skipped = skipped.without_videos() if frames else skipped
+    closed = [*skipped.closed, *((place, _NO_RULE) for place in unused)]
     summary = ImportSummary(refused=len(closed), reasons=closed[:NAMED], skipped=skipped)
-    done, ids = 0, list[str]()
+    done, ids, skip = 0, list[str](), () if healthy else _TAKEN
     files = (file for place in places for file in list_files(place))
-    for report in import_files(workspace, files, decode=decode, skip=() if healthy else _TAKEN):
+    of_videos = _frames(workspace, videos, frames, skip) if frames else ()
+    for report in chain(import_files(workspace, files, decode=decode, skip=skip), of_videos):
         summary.added += len(report.added)
         summary.known += report.known + report.duplicates
         summary.refused += len(report.refused)
@@ -95,6 +103,23 @@ def add_sources(
     if healthy:
         summary.healthy = label_as_empty(workspace, ids)
     return summary
+
+
+def _frames(
+    workspace: Workspace, videos: Sequence[FileStat], rule: FrameRule, skip: Collection[str]
+) -> Iterator[IngestReport]:
+    """Add frames of videos. A video whose frames were taken by the same rule is not opened again."""
+    for video in videos:
+        known = replace(video, path=f"{video.path}#{rule}")
+        if states(workspace, [known])[0] in skip:
+            yield IngestReport(known=1)
+            continue
+        refused = False
+        for report in add_video(workspace, video, rule):
+            refused |= bool(report.refused)
+            yield report
+        with workspace.store.transaction():
+            note(workspace, known, "refused" if refused else "taken")
 
 
 def list_files(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:

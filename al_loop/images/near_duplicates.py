@@ -106,17 +106,21 @@ def stored_fingerprints(workspace: Workspace, ids: Sequence[str]) -> Fingerprint
     return Fingerprints(values, np.array([name in stored for name in ids], dtype=bool))
 
 
-def _fingerprint(image: ImageFile) -> int | str:
-    """Return the 64 bits of an image as a signed integer, or the reason why it has none."""
+def fingerprint(picture: Image.Image) -> int:
+    """Return the 64 bits of a picture as a signed integer."""
     # Imported here, as it takes half a second: most commands need none.
     import imagehash
 
+    return int(np.packbits(imagehash.phash(picture).hash).view(">i8")[0])
+
+
+def _fingerprint(image: ImageFile) -> int | str:
+    """Return the fingerprint of an image, or the reason why it has none."""
     try:
         with Image.open(io.BytesIO(read_stored(image))) as picture:
             picture.draft("L", _DRAFT)
-            bits = imagehash.phash(picture).hash
+            return fingerprint(picture)
     except DataError as error:
         return str(error)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return f"cannot be decoded ({error})"
-    return int(np.packbits(bits).view(">i8")[0])

@@ -18,8 +18,10 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", "
 _OTHERS = frozenset([
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".j2k", ".jxl", ".jxr", ".raw", ".cr2", ".cr3", ".nef",
     ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".psd", ".exr", ".hdr", ".pgm", ".ppm",
-    ".pnm", ".tga", ".pcx", ".ico", ".svg", ".pdf", ".dcm", ".mp4", ".avi", ".mov",
+    ".pnm", ".tga", ".pcx", ".ico", ".svg", ".pdf", ".dcm",
 ])  # fmt: skip
+#: Files with these suffixes are videos.
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 #: Stores that list an object only when it is complete.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
@@ -58,7 +60,22 @@ class SkippedFiles:
         if not self.suffixes:
             return ""
         counts = ", ".join(f"{count} {suffix}" for suffix, count in self.suffixes.most_common())
-        return f"passed over: {counts} (not read; convert them to JPEG, or to PNG or TIFF without loss)"
+        hints = ["convert them to JPEG, or to PNG or TIFF without loss"] if self._images else []
+        hints += ["frames of videos: --every SECONDS or --changed"] if self._videos else []
+        return f"passed over: {counts} (not read; {'; '.join(hints)})"
+
+    def without_videos(self) -> SkippedFiles:
+        """Return the skipped files that are no videos."""
+        others = {suffix: count for suffix, count in self.suffixes.items() if suffix not in VIDEOS}
+        return SkippedFiles(Counter(others), self.closed)
+
+    @property
+    def _videos(self) -> bool:
+        return any(suffix in VIDEOS for suffix in self.suffixes)
+
+    @property
+    def _images(self) -> bool:
+        return any(suffix not in VIDEOS for suffix in self.suffixes)
 
 
 def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
@@ -150,7 +167,7 @@ def _wanted(name: str, skipped: SkippedFiles) -> bool:
     if lower.endswith(SUFFIXES):
         return True
     suffix = os.path.splitext(lower)[1]
-    if suffix in _OTHERS:
+    if suffix in _OTHERS or suffix in VIDEOS:
         skipped.suffixes[suffix] += 1
     return False
 
