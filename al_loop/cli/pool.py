@@ -130,7 +130,7 @@ def add_val(workspace: Workspace, coco: Path, name: str, replace: bool) -> None:
         say(report.warning)
     with Terminal().progress("compare images") as progress:
         alike = like_evaluation(workspace, progress)
-    _say_like_evaluation(len(alike), take_out=False)
+    _say_like_evaluation(len(alike.images), alike.uncompared)
 
 
 @pool.command("add-labelled")
@@ -252,17 +252,20 @@ def duplicates(workspace: Workspace, out: Path | None, take_out: bool) -> None:
     if len(found.groups) > _SHOWN:
         say(f"  ... and {len(found.groups) - _SHOWN} more groups")
     say_files("not compared", [(name, reason) for name, reason in found.unread])
-    _say_like_evaluation(len(found.like_evaluation), take_out=take_out)
-    if take_out:
+    if take_out and found.like_evaluation:
         near_duplicates.take_out(workspace, list(found.like_evaluation))
+        count = len(found.like_evaluation)
+        say(f"{count} images like evaluation images are out of the pool. Undo: al-loop labels restore --last")
+    else:
+        _say_like_evaluation(len(found.like_evaluation))
 
 
-def _say_like_evaluation(count: int, *, take_out: bool) -> None:
+def _say_like_evaluation(count: int, uncompared: int = 0) -> None:
     """Print how many images of the pool are like an evaluation image, and what to do."""
-    if count and take_out:
-        say(f"{count} images like an evaluation image are taken out of the pool")
-    elif count:
+    if count:
         say(
             f"{count} images of the pool are like an evaluation image: AP would be too high for models that "
             "learn from them. Take them out: al-loop pool duplicates --take-out"
         )
+    if uncompared:
+        say(f"{uncompared} images of the pool were not compared with these: al-loop pool duplicates does it")

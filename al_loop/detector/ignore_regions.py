@@ -11,7 +11,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
 from torch import Tensor, nn
 
-#: A box is ignored if at least this share of it lies in regions, as in COCO's matching at IoU 0.50.
+#: A box is ignored if at least this share of it lies in a region, as in COCO's matching at IoU 0.50.
 MIN_SHARE_INSIDE = 0.5
 
 
@@ -37,8 +37,7 @@ class IgnoringAssigner:
         if gt_instances_ignore is not None and len(gt_instances_ignore.bboxes) and len(assigned.gt_inds):
             boxes = get_box_tensor(pred_instances.priors)
             regions = get_box_tensor(gt_instances_ignore.bboxes).to(boxes)
-            # Regions that leave out a part of the image lie side by side: a box may be in several.
-            inside = bbox_overlaps(boxes, regions, mode="iof").sum(dim=1) >= MIN_SHARE_INSIDE
+            inside = bbox_overlaps(boxes, regions, mode="iof").amax(dim=1) >= MIN_SHARE_INSIDE
             inside |= bbox_overlaps(boxes, regions).amax(dim=1) >= self._least_iou
             assigned.gt_inds[inside.to(assigned.gt_inds.device) & (assigned.gt_inds == 0)] = -1
         return assigned

@@ -182,7 +182,7 @@ def pull_stage(
         labelled_ids = [item.image.id for item in repository.labelled(workspace)]
         learnt = [*labelled_ids, *unlabelled_with_verdicts(workspace.store)]
         _remove_evaluation_copies(workspace, learnt, reporter)
-        partly = _verified(workspace, reporter)
+        partly = _verified(workspace, cycle, reporter)
         images = [*repository.labelled(workspace), *partly.images]
         labels = repository.snapshot(images, outlines=workspace.config.outlined)
         write_json(folder / LABELS, labels)
@@ -211,18 +211,18 @@ def pull_stage(
     return repository.from_snapshot(workspace, read_json(path))
 
 
-def _verified(workspace: Workspace, reporter: Reporter) -> VerifiedImages:
+def _verified(workspace: Workspace, cycle: Cycle, reporter: Reporter) -> VerifiedImages:
     """Return the images with verified boxes to train on, copied from object stores. Report them."""
-    not_fetched = repository.keep(workspace, [item.image.id for item in verified(workspace).images])
+    ids = [item.image.id for item in verified(workspace).images]
+    not_fetched = repository.keep(workspace, ids)
     _report_left_out(not_fetched, reporter)
-    partly = verified(workspace)
+    scored = scored_pool(workspace, cycle, ()).intersection(ids) if ids else None
+    boxes_of = scored.boxes_by_image() if scored else {}
+    partly = verified(workspace, boxes_of.get)
     partly = replace(partly, images=[item for item in partly.images if item.image.id not in not_fetched])
     if partly.images:
         boxes, images = total_boxes(partly.images), len(partly.images)
-        reporter.line(
-            f"  verified: {boxes} boxes, and {partly.wrong} that are background, on {images} images without "
-            "a label are learnt, too"
-        )
+        reporter.line(f"  verified: {boxes} boxes on {images} images without a label are learnt, too")
     for _ in partly.hasty:
         reporter.line(
             "  note: answers of one al-loop labels verify are not used: all the same, in less than "

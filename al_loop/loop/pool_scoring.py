@@ -157,7 +157,8 @@ class LabelSummary:
 
     novelty: what is compared of explored and labelled images. None: nothing.
     partly: unlabelled images of which single boxes were verified.
-    distinct: whether picks may not be near-duplicates of each other.
+    uncompared: candidates without a fingerprint, if picks may not be near-duplicates of each other; None if
+        they may.
     prices: what people's answers say of the time that they need. None: the usual prices.
     count_r2, calibration: of the model on the validation set, see `al_loop.evaluation.model_quality`. None if
         the strategy does not read them.
@@ -170,7 +171,7 @@ class LabelSummary:
     prices: Prices | None = None
     novelty: Novelty | None = None
     partly: tuple[str, ...] = ()
-    distinct: bool = False
+    uncompared: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> LabelSummary:
@@ -184,6 +185,7 @@ class LabelSummary:
         # A bool is of a version before there were maxima.
         novelty: Novelty | None = ("embeddings" if known else None) if isinstance(known, bool) else known
         partly = tuple(stored.get("partly", ()))
+        uncompared = None if stored.get("uncompared") is None else tuple(stored["uncompared"])
         return cls(
             images,
             boxes,
@@ -192,7 +194,7 @@ class LabelSummary:
             prices,
             novelty,
             partly,
-            bool(stored.get("distinct")),
+            uncompared,
         )
 
 
@@ -222,7 +224,7 @@ def summarise_labels(
     *,
     novelty: Novelty | None = None,
     partly: Sequence[str] = (),
-    distinct: bool = False,
+    uncompared: Sequence[str] | None = None,
 ) -> LabelSummary:
     """Count the labelled boxes of each class."""
     counts = np.zeros(classes, np.int64)
@@ -237,7 +239,7 @@ def summarise_labels(
         prices,
         novelty,
         tuple(partly),
-        distinct,
+        None if uncompared is None else tuple(uncompared),
     )
 
 
@@ -253,6 +255,9 @@ def context_for(
         compared = np.asarray(compared_column(others, known.novelty), np.float32)
     copies = (shards_in(workspace, scores.folder(name)).load().subset(ids) for name in scores.augmentations)
     quality = model_training.class_quality(workspace, scores.model)
+    prints = None if known.uncompared is None else stored_fingerprints(workspace, ids)
+    if prints is not None:  # some may have got one since the selection
+        prints = prints.without(known.uncompared or (), ids)
     return Context(
         labelled,
         np.asarray(known.boxes, np.float64),
@@ -264,5 +269,5 @@ def context_for(
         known.partly,
         known.novelty or "embeddings",
         compared,
-        stored_fingerprints(workspace, ids) if known.distinct else None,
+        prints,
     )

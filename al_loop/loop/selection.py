@@ -34,6 +34,8 @@ from strategies import (
 _SAMPLE, _PIECE = 65_536, 1024
 _COMPARED_PER_PICK = 1000  # images among which one is explored
 _SPREAD_PER_PICK = 100  # the same if there are no labelled images
+#: What people see above an image that is drawn at random.
+AUDIT_REASON = "audit: drawn at random, to measure the model"
 _NOVEL, _SPREAD = "different from the labelled images", "no detections, different from the others without"
 
 
@@ -119,8 +121,15 @@ def pick(
     if explores(settings):
         novelty = _compared_with_labelled(candidates, scored, context)
         explored = _explore(candidates, k, audited, settings, cycle, rng, novelty)
-    exploited = _exploit(candidates, k, [*audited, *explored], settings, rng, context.fingerprints)
-    reasons = dict.fromkeys(audited, "audit: drawn at random, to measure the model")
+    exploited = _exploit(
+        candidates,
+        k,
+        [*audited, *explored],
+        settings,
+        rng,
+        None if strategy.unbiased else context.fingerprints,
+    )
+    reasons = dict.fromkeys(audited, AUDIT_REASON)
     reasons |= dict.fromkeys(explored, f"explore: {_SPREAD if novelty is None else _NOVEL}")
     sizes = _cluster_sizes(candidates, exploited) if strategy.clusters and exploited else [0] * len(exploited)
     reasons |= {
@@ -227,26 +236,35 @@ def _exploit(
     """Return the indices that the strategy picks for the rest of k.
 
     With fingerprints, of picks that are near-duplicates the first stays. The strategy then picks again among
-    the candidates that are like no pick; if these are too few, among all.
+    the candidates that are like no pick, more each time, with the picks so far as labelled images; if there
+    are no such candidates, among all.
     """
     strategy = STRATEGIES[settings.strategy]
     options = {name: getattr(settings, name) for name in strategy.options}
     left, chosen = np.ones(len(candidates), dtype=bool), list(taken)
     left[chosen] = False
-    open_ones = left.copy()
+    open_ones, known, more = left.copy(), candidates, 1
     if fingerprints is not None:
         open_ones &= ~fingerprints.near(chosen)
-    while len(chosen) < k:
+    while (missing := k - len(chosen)) > 0:
         rest = np.flatnonzero(open_ones if open_ones.any() else left)
-        new = [
-            int(rest[i]) for i in strategy.select(candidates.subset(rest), k - len(chosen), rng, **options)
-        ]
+        count = min(more * missing, len(rest))
+        new = [int(rest[i]) for i in strategy.select(known.subset(rest), count, rng, **options)]
         if fingerprints is not None and open_ones.any():
-            new = fingerprints.distinct(new)
+            new = fingerprints.distinct(new)[:missing]
             open_ones &= ~fingerprints.near(new)
-        chosen += new
-        left[new] = False
+        chosen += new[:missing]
+        left[new[:missing]] = False
+        more, known = 2 * more, _with_labelled(candidates, chosen)
     return chosen[len(taken) :]
+
+
+def _with_labelled(candidates: Candidates, chosen: Sequence[int]) -> Candidates:
+    """Return candidates that have further labelled images, if the strategy reads these."""
+    if candidates.labelled is None:
+        return candidates
+    picked = np.asarray(candidates.embeddings[list(chosen)], candidates.labelled.dtype)
+    return replace(candidates, labelled=np.concatenate([candidates.labelled, picked]))
 
 
 def _cluster_sizes(candidates: Candidates, chosen: Sequence[int]) -> list[int]:

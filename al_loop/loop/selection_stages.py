@@ -29,6 +29,7 @@ from al_loop.loop.pool_scoring import (
 from al_loop.loop.selection import explores, novelty_of, pick
 from al_loop.loop.validation_sample import split_sample
 from al_loop.models import evaluation
+from al_loop.state.database.fingerprint_table import without_fingerprint
 from al_loop.state.database.pick_table import PickRow, insert_picks, picks_of
 from al_loop.state.database.verdict_table import unlabelled_with_verdicts
 from al_loop.state.file_hashes import shards_in
@@ -39,6 +40,9 @@ from al_loop.state.workspace import Workspace
 from al_loop.structures.picks import Pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import STRATEGIES, Ids
+
+#: With more images without a fingerprint, near-duplicates are not looked for: their ids would be stored.
+_MOST_UNCOMPARED = 10_000
 
 
 def score_stage(workspace: Workspace, cycle: Cycle, reporter: Reporter, ray: str | None) -> Sequence[str]:
@@ -102,10 +106,11 @@ def select_stage(
         prices = measured_prices(workspace) if "cost" in strategy.options else None
         novelty = novelty_of(scored_pool(workspace, cycle, rescored)) if explores(settings) else None
         partly = sorted(unlabelled_with_verdicts(workspace.store))
-        if distinct := not settings.near_duplicates:
-            _add_fingerprints(workspace, scored_pool(workspace, cycle, rescored).image_ids, reporter)
+        uncompared = None
+        if not (settings.near_duplicates or strategy.unbiased):
+            uncompared = _compare(workspace, scored_pool(workspace, cycle, rescored).image_ids, reporter)
         summary = summarise_labels(
-            labelled, classes, quality, prices, novelty=novelty, partly=partly, distinct=distinct
+            labelled, classes, quality, prices, novelty=novelty, partly=partly, uncompared=uncompared
         )
         write_json(folder / KNOWN, asdict(summary))
         picks = select_picks(workspace, cycle, summary, rescored)
@@ -144,15 +149,24 @@ def select_stage(
     return picks
 
 
-def _add_fingerprints(workspace: Workspace, ids: Sequence[str], reporter: Reporter) -> None:
-    """Compute missing fingerprints of candidates. One without is compared with none."""
+def _compare(workspace: Workspace, ids: Sequence[str], reporter: Reporter) -> list[str] | None:
+    """Compute missing fingerprints of candidates. Return those without; None if they are too many.
+
+    Linked images that are not on this machine are not fetched for this.
+    """
     with reporter.progress("compare images") as progress:
-        unread = add_fingerprints(workspace, ids, progress)
-    if unread:
-        first = printable(" ".join(unread[0]))
-        reporter.line(f"  note: {len(unread)} images cannot be compared with others, first {first}")
-    if alike := like_evaluation(workspace):
+        add_fingerprints(workspace, ids, progress, fetch=False)
+        alike = like_evaluation(workspace, progress).images
+    if alike:
         reporter.line(f"  note: {len(alike)} images are like evaluation images: al-loop pool duplicates")
+    uncompared = without_fingerprint(workspace.store, ids)
+    if len(uncompared) <= _MOST_UNCOMPARED:
+        return sorted(uncompared)
+    reporter.line(
+        f"  note: near-duplicates may be picked, as {len(uncompared)} images have not been compared: "
+        "al-loop pool duplicates"
+    )
+    return None
 
 
 def _pick_of(row: PickRow) -> Pick:

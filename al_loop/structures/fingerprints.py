@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,11 @@ class Fingerprints:
         """Return the number of images."""
         return len(self.values)
 
+    def without(self, names: Collection[str], ids: Sequence[str]) -> Fingerprints:
+        """Return the same without the fingerprints of some images. ids: of all images."""
+        left_out = set(names)
+        return Fingerprints(self.values, self.known & np.array([name not in left_out for name in ids], bool))
+
     def near(self, rows: Sequence[int] | Rows) -> NDArray[np.bool_]:
         """Return whether each image is a near-duplicate of one of the rows, or is one, (n,)."""
         found = np.zeros(len(self), dtype=bool)
@@ -41,6 +46,26 @@ class Fingerprints:
             if self.known[row]:
                 found |= self.near_value(self.values[row])
         return found
+
+    def first_near(self, others: Fingerprints) -> Rows:
+        """Return for each image the first near-duplicate of another set, or -1, (n,).
+
+        Cost: for evenly spread bits O(n m) comparisons divided by 1600, for m others.
+        """
+        found = np.full(len(self), len(others))
+        theirs, bits = np.flatnonzero(others.known), np.arange(_BITS)
+        for part in range(NEAR + 1):
+            mask = _mask(bits[part :: NEAR + 1])
+            key = others.values[theirs] & mask
+            order = np.argsort(key, kind="stable")
+            ours = self.values & mask
+            start, end = (np.searchsorted(key[order], ours, side) for side in ("left", "right"))
+            for step in range(int((end - start).max(initial=0))):
+                rows = np.flatnonzero(self.known & (start + step < end))
+                other = theirs[order[start[rows] + step]]
+                near = different_bits(self.values[rows], others.values[other]) <= NEAR
+                found[rows[near]] = np.minimum(found[rows[near]], other[near])
+        return np.where(found < len(others), found, -1)
 
     def near_value(self, value: np.uint64) -> NDArray[np.bool_]:
         """Return whether each image is a near-duplicate of an image with this fingerprint, (n,)."""
@@ -122,22 +147,30 @@ def _near_pairs(values: Bits, rows: Rows, bits: Rows, splits: int) -> Iterator[t
 
     bits: positions in which the values of the rows may differ. Of NEAR + 1 parts of these, near values are
         equal in one at least: only values that are equal in a part are compared.
-    splits: how often groups of equal values are split further.
+    splits: how often groups of equal values are split further. Of a larger group that is left, only pairs
+        with a leader are found: the first value, then the first that is near no earlier leader.
     """
-    if len(rows) <= _SMALL or not splits:
-        for start in range(0, len(rows), _SMALL):
-            some = rows[start : start + _SMALL]
-            near = different_bits(values[some][:, None], values[rows][None]) <= NEAR
-            a, b = np.nonzero(near)
-            keep = some[a] < rows[b]
-            yield some[a[keep]], rows[b[keep]]
+    if len(rows) <= _SMALL:
+        a, b = np.nonzero(different_bits(values[rows][:, None], values[rows][None]) <= NEAR)
+        yield rows[a[a < b]], rows[b[a < b]]
+        return
+    if not splits:
+        while len(rows) > 1:
+            near = different_bits(values[rows], values[rows[0]]) <= NEAR
+            others = rows[near][1:]
+            yield np.full(len(others), rows[0]), others
+            rows = rows[~near]
         return
     for part in range(NEAR + 1):
         chosen = bits[part :: NEAR + 1]
-        mask = np.bitwise_or.reduce(np.uint64(1) << chosen.astype(np.uint64))
-        key = values[rows] & mask
+        key = values[rows] & _mask(chosen)
         order = np.argsort(key, kind="stable")
         rest = np.setdiff1d(bits, chosen)
         for group in np.split(rows[order], np.flatnonzero(np.diff(key[order])) + 1):
             if len(group) > 1:
-                yield from _near_pairs(values, group, rest, splits - 1)
+                yield from _near_pairs(values, np.sort(group), rest, splits - 1)
+
+
+def _mask(bits: Rows) -> np.uint64:
+    """Return a value with ones at these positions."""
+    return np.uint64(np.bitwise_or.reduce(np.uint64(1) << bits.astype(np.uint64)))

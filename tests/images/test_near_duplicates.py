@@ -13,10 +13,12 @@ from support.factories import write_coco_set
 from support.pool_images import add_images
 
 from al_loop.cli import cli
+from al_loop.images import near_duplicates
 from al_loop.images.near_duplicates import add_fingerprints, find_near_duplicates, like_evaluation, take_out
 from al_loop.images.repository import source_names
 from al_loop.images.validation_sets import add_validation
 from al_loop.state.database.image_table import pool_ids
+from al_loop.state.database.label_history_table import restore
 from al_loop.state.workspace import Workspace
 
 
@@ -61,7 +63,7 @@ def test_each_image_is_decoded_once(
 ) -> None:
     add_images(workspace, three_of_each(tmp_path / "photos", 2))
     first = find_near_duplicates(workspace)
-    monkeypatch.setattr("al_loop.images.near_duplicates.read_stored", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(near_duplicates, "read_stored", lambda _: pytest.fail("read again"))
     assert find_near_duplicates(workspace) == first
 
 
@@ -85,10 +87,22 @@ def test_images_like_evaluation_images_leave_the_pool(filled: Workspace, tmp_pat
     Image.open(coco.parent / "images" / "photo-002.png").save(again, quality=90)
     report = add_images(filled, [again])
     found = like_evaluation(filled)
-    assert list(found) == report.added
-    take_out(filled, list(found))
-    assert not like_evaluation(filled)
+    assert (list(found.images), found.uncompared) == (report.added, 0)
+    take_out(filled, list(found.images))
+    assert not like_evaluation(filled).images
     assert report.added[0] not in pool_ids(filled.store)
+    restore(filled.store, (), last=True)
+    assert report.added[0] in pool_ids(filled.store)
+
+
+def test_a_large_new_pool_is_not_decoded_for_this(filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_MOST_NEW", 3)
+    pool = pool_ids(filled.store)
+    assert like_evaluation(filled).uncompared == len(pool) == 6
+    add_fingerprints(filled, pool[:2])
+    assert like_evaluation(filled).uncompared == 4
+    add_fingerprints(filled, pool[:3])
+    assert like_evaluation(filled).uncompared == 0
 
 
 def test_the_command_lists_them_and_takes_them_out(workspace: Workspace, tmp_path: Path) -> None:
@@ -116,5 +130,7 @@ def test_the_command_lists_them_and_takes_them_out(workspace: Workspace, tmp_pat
     assert re.search(r"\n  1[bc]\.(png|jpg): 1 more", shown)  # one of them is an evaluation image itself
     assert "2 images of the pool are like an evaluation image" in shown
     assert "like_evaluation" in (tmp_path / "all.json").read_text()
-    assert "2 images like an evaluation image are taken out of the pool" in run("--take-out")
+    assert "2 images like evaluation images are out of the pool. Undo: al-loop labels restore --last" in run(
+        "--take-out"
+    )
     assert "6 images of the pool are near-duplicates, in 2 groups" in run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from al_loop.loop.pool_scoring import quality_warning
 from al_loop.loop.selection import Context, Novelty, compared_column, novelty_of, pick
 from al_loop.structures.fingerprints import Fingerprints
 from al_loop.structures.predictions import ScoredImages
-from strategies import STRATEGIES, Calibration, Ids, margin_sum, without_detections
+from strategies import STRATEGIES, Calibration, Candidates, Ids, margin_sum, without_detections
 
 
 def scored(n: int, seed: int = 0, empty: int = 0) -> ScoredImages:
@@ -214,7 +215,7 @@ def test_a_model_whose_scores_say_nothing_is_warned_of() -> None:
     assert warning(0.65) == ""
 
 
-@pytest.mark.parametrize("strategy", ["margin", "dbal", "kmeans", "random"])
+@pytest.mark.parametrize("strategy", ["margin", "dbal", "kmeans"])
 def test_no_two_picks_of_a_strategy_are_near_duplicates(strategy: str) -> None:
     """Ten scenes of four images each. Only what is drawn at random may be like another pick."""
     pool = scored(40)
@@ -231,6 +232,43 @@ def test_no_two_picks_of_a_strategy_are_near_duplicates(strategy: str) -> None:
     more = pick(pool, 30, settings, 1, context=Context(fingerprints=prints))
     assert len({p.image_id for p in more}) == 30  # no scene is left: near-duplicates fill up
     assert len({scene[ids.index(p.image_id)] for p in more}) == 10
+
+
+def test_a_random_sample_stays_one() -> None:
+    prints = Fingerprints(np.zeros(40, np.uint64), np.ones(40, bool))
+    rule = msgspec.convert({"strategy": "random"}, CycleConfig)
+    found = pick(scored(40), 8, rule, 1, context=Context(fingerprints=prints))
+    assert found == pick(scored(40), 8, rule, 1)
+
+
+@pytest.mark.parametrize("strategy", ["margin", "typiclust", "coreset", "dbal"])
+def test_a_film_of_three_scenes_takes_few_rounds(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most uncertain are those of three scenes. Later picks know the earlier ones as labelled."""
+    pool = scored(400)
+    values = np.random.default_rng(0).integers(0, 2**64, 100, dtype=np.uint64)
+    scene = np.where(np.arange(400) < 300, np.arange(400) % 3, np.arange(400) - 300)
+    order = np.argsort(-pool.uncertainty, kind="stable")
+    prints = np.zeros(400, np.uint64)
+    prints[order] = values[scene]
+    rounds: list[int] = []
+    chosen = STRATEGIES[strategy]
+
+    def counted(candidates: Candidates, k: int, rng: np.random.Generator, **options: Any) -> Any:
+        rounds.append(0 if candidates.labelled is None else len(candidates.labelled))
+        return chosen.pick(candidates, k, rng, **options)
+
+    monkeypatch.setattr(picks, "STRATEGIES", {**STRATEGIES, strategy: replace(chosen, pick=counted)})
+    rule = msgspec.convert(
+        {"strategy": strategy, "explore_fraction": 0.0, "random_audit_fraction": 0.0}, CycleConfig
+    )
+    labelled = np.zeros((2, 8), np.float32)
+    context = Context(labelled, fingerprints=Fingerprints(prints, np.ones(400, bool)))
+    found = pick(pool, 40, rule, 1, context=context)
+    ids = list(pool.image_ids)
+    assert len({int(prints[ids.index(p.image_id)]) for p in found}) == len(found) == 40
+    assert len(rounds) <= 9
+    assert rounds == sorted(rounds)
+    assert rounds[0] == 2
 
 
 def test_the_most_uncertain_of_near_duplicates_is_picked() -> None:

@@ -12,8 +12,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import structs
 from support.small_loop import BOLT, SmallLoop, small_loop
 
@@ -21,7 +19,7 @@ from al_loop.core.console import Silent
 from al_loop.core.errors import DataError, ModelError
 from al_loop.core.files import read_json
 from al_loop.images.validation_sets import add_validation
-from al_loop.images.verified import outside, verified
+from al_loop.images.verified import partly_labelled, verified
 from al_loop.labelling.verification.page import Page
 from al_loop.labelling.verification.questions import Answer, Question
 from al_loop.loop.cycle import run_cycle
@@ -108,38 +106,30 @@ def test_answers_are_stored_at_once_and_can_be_taken_back(loop: SmallLoop) -> No
 
 def test_a_verified_image_is_unknown_elsewhere(loop: SmallLoop) -> None:
     answer(loop.workspace, RIGHT, Answer("wrong", 1.0), Answer("class", 3.0, 1), Answer("off", 1.0))
-    found = verified(loop.workspace)
-    images = [item for item in found.images if len(item.boxes)]
-    (background,) = (item for item in found.images if not len(item.boxes))
-    assert found.wrong == 1
+    images = verified(loop.workspace).images
     assert sorted(item.boxes.labels.tolist() for item in images) == [[0], [1]]
     for item in images:
         np.testing.assert_array_equal(item.boxes.xyxy, [[1, 1, 9, 9]])
         np.testing.assert_array_equal(item.ignored.xyxy, [[0, 0, 64, 64]])
-    # A box without an object is background.
-    np.testing.assert_array_equal(
-        background.ignored.xyxy, [[0, 0, 64, 1], [0, 1, 1, 9], [9, 1, 64, 9], [0, 9, 64, 64]]
-    )
     # A label of the whole image is worth more.
-    for item in (images[0], background):
-        loop.workspace.store.execute(
-            "INSERT INTO labels (image_id, status, boxes, updated_at) VALUES (?, 'labelled', ?, 'now')",
-            item.image.id,
-            BOLT,
-        )
+    loop.workspace.store.execute(
+        "INSERT INTO labels (image_id, status, boxes, updated_at) VALUES (?, 'labelled', ?, 'now')",
+        images[0].image.id,
+        BOLT,
+    )
     assert [item.image.id for item in verified(loop.workspace).images] == [images[1].image.id]
 
 
-@given(st.lists(st.tuples(st.integers(-2, 9), st.integers(-2, 7), st.integers(1, 9), st.integers(1, 9))))
-def test_regions_cover_all_but_the_holes_and_do_not_overlap(sides: list[tuple[int, int, int, int]]) -> None:
-    holes = [(x, y, x + width, y + height) for x, y, width, height in sides]
-    counted = np.zeros((8, 10), int)
-    for left, top, right, bottom in outside(np.array(holes, float).reshape(-1, 4), 10, 8).astype(int):
-        counted[top:bottom, left:right] += 1
-    expected = np.ones((8, 10), int)
-    for left, top, right, bottom in holes:
-        expected[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 0
-    np.testing.assert_array_equal(counted, expected)
+def test_what_a_model_sees_is_unknown_but_for_known_boxes() -> None:
+    """A right, a wrong and two other boxes: one of these is beside the right one, too."""
+    file = ImageFile("a", Path("a.png"), 100, 100)
+    right, wrong = Boxes(np.array([[10.0, 10, 30, 30]]), np.array([1])), np.array([[60.0, 60, 80, 80]])
+    seen = np.array([[11.0, 10, 31, 30], [60, 61, 80, 81], [40, 10, 60, 30], [24, 10, 44, 30]])
+    found = partly_labelled(file, right, wrong, Boxes(seen, np.zeros(4, int), np.ones(4)))
+    np.testing.assert_array_equal(found.boxes.xyxy, right.xyxy)
+    np.testing.assert_array_equal(found.ignored.xyxy, seen[2:])
+    nothing = Boxes(np.zeros((0, 4)), np.zeros(0, int))
+    assert not len(partly_labelled(file, right, wrong, nothing).ignored)
 
 
 def test_a_person_who_looks_at_nothing_is_not_believed(loop: SmallLoop) -> None:
@@ -198,8 +188,7 @@ def test_a_cycle_learns_verified_boxes(loop: SmallLoop) -> None:
     picked = {row["image_id"] for row in here.store.rows("SELECT image_id FROM picks WHERE cycle = 2")}
     learnt = asked - picked  # people have labelled the others as a whole
     assert loop.images == [10, 20 + len(learnt)]
-    counts = f"{len(learnt)} boxes, and 0 that are background, on {len(learnt)} images"
-    line = f"  verified: {counts} without a label are learnt, too"
+    line = f"  verified: {len(learnt)} boxes on {len(learnt)} images without a label are learnt, too"
     assert (line in reporter.lines) == bool(learnt)
     assert set(output_of_cycle(here, 2, "pull")["verified"]) == learnt
     # They are no labels: neither in the counts nor among the versions of the labels.

@@ -56,7 +56,7 @@ def test_a_film_is_more_than_one_group() -> None:
     assert of(0xFF, 2**50).groups() == []
 
 
-@pytest.mark.parametrize("small", [4, 2048])
+@pytest.mark.parametrize("small", [64, 2048])
 def test_groups_are_those_of_all_comparisons(monkeypatch: pytest.MonkeyPatch, small: int) -> None:
     monkeypatch.setattr(module, "_SMALL", small)
     rng = np.random.default_rng(1)
@@ -70,3 +70,29 @@ def test_groups_are_those_of_all_comparisons(monkeypatch: pytest.MonkeyPatch, sm
             expected += [group] if len(group) > 1 else []
     assert [group.tolist() for group in some.groups()] == expected
     assert len(expected) > 10
+
+
+def test_the_first_near_image_of_another_set() -> None:
+    rng = np.random.default_rng(2)
+    centres = [int(rng.integers(0, 2**64, dtype=np.uint64)) for _ in range(9)]
+    ours, theirs = (
+        [flipped(rng, centres[int(rng.integers(9))], int(rng.integers(0, 6))) for _ in range(count)]
+        for count in (120, 40)
+    )
+    known = np.arange(40) != 3
+    found = of(*ours).first_near(Fingerprints(bits(*theirs), known))
+    for row, value in enumerate(ours):
+        near = [n for n, other in enumerate(theirs) if known[n] and (value ^ other).bit_count() <= NEAR]
+        assert found[row] == (near[0] if near else -1)
+    assert (found >= 0).sum() > 20
+    assert of(1, 2).first_near(of()).tolist() == [-1, -1]
+    none = Fingerprints(bits(1, 2), np.array([False, True]))
+    assert none.first_near(of(1, 2)).tolist() == [-1, 0]
+
+
+def test_many_that_are_alike_take_little_memory() -> None:
+    """All differ from the first in at most two bits: their pairs are too many to keep."""
+    base, pairs = 12345, [(a, b) for a in range(64) for b in range(a)]
+    values = [base, *(base ^ (1 << a) ^ (1 << b) for a, b in pairs)] * 2
+    (group,) = of(*values).groups()
+    assert len(group) == len(values)
