@@ -12,8 +12,8 @@ from strategies.rows import FloatArray, IntArray
 
 #: Share of the features that a copy leaves out, and number of copies.
 _DROPPED, _COPIES = 0.75, 3
-#: The classifier is found from at most so many boxes.
-_FITTED = 20_000
+#: The classifier is found from at most so many boxes. Others are read in blocks.
+_FITTED, _BLOCK = 20_000, 4096
 #: Smallest probability: smaller ones are rounded to 0 where scores are stored.
 _LEAST = 1e-6
 
@@ -28,7 +28,7 @@ def select_dropquery(candidates: Candidates, k: int, rng: Generator) -> IntArray
 
     Needs RoI features, from which `linear_classifier` finds the classifier. A larger pool is cut to a random
     sample of SAMPLE candidates.
-    Cost: O(b²) for an image of b boxes, O(m r C) for m boxes of r features, then as `kmeans`; O(m (r + C))
+    Cost: O(b²) for an image of b boxes, O(m r C) for m boxes of r features, then as `kmeans`; O(m + r)
     memory.
     Source: Gupte, Aklilu, Nirschl & Yeung-Levy 2024, "Revisiting Active Learning in the Era of Vision
     Foundation Models", section 3.4, for images of one class. Objects in place of images are ours.
@@ -53,13 +53,18 @@ def unstable_images(candidates: Candidates, rng: Generator) -> IntArray:
     rows = objects(detections)
     if not len(rows):
         return np.zeros(0, np.int64)
-    features = detections.features[rows].astype(np.float64)
-    distributions = detections.distributions[rows].astype(np.float64)
-    weights, bias = linear_classifier(features, distributions)
-    before, changes = distributions.argmax(axis=1), np.zeros(len(rows), np.int64)
-    for _ in range(_COPIES):
-        kept = features * (rng.random(features.shape) >= _DROPPED) / (1 - _DROPPED)
-        changes += (kept @ weights + bias).argmax(axis=1) != before
+    some = rows[:: max(1, -(-len(rows) // _FITTED))]
+    weights, bias = linear_classifier(
+        detections.features[some].astype(np.float64), detections.distributions[some].astype(np.float64)
+    )
+    changes = np.zeros(len(rows), np.int64)
+    for start in range(0, len(rows), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        features = detections.features[rows[part]].astype(np.float32)
+        before = detections.distributions[rows[part]].argmax(axis=1)
+        for _ in range(_COPIES):
+            kept = features * (rng.random(features.shape, np.float32) >= _DROPPED)
+            changes[part] += (kept @ (weights / (1 - _DROPPED)) + bias).argmax(axis=1) != before
     return np.asarray(np.unique(detections.image[rows[2 * changes > _COPIES]]))
 
 
@@ -72,9 +77,8 @@ def linear_classifier(features: FloatArray, distributions: FloatArray) -> tuple[
     box. So a least-squares fit of the centred log returns the centred weights exactly, from r + 1 boxes on;
     of fewer boxes those of least length that explain them.
     """
-    step = max(1, -(-len(features) // _FITTED))
-    logits = np.log(np.maximum(distributions[::step], _LEAST))
+    logits = np.log(np.maximum(distributions, _LEAST))
     logits -= logits.mean(axis=1, keepdims=True)
-    inputs = np.column_stack([features[::step], np.ones(len(logits))])
+    inputs = np.column_stack([features, np.ones(len(logits))])
     solution = np.linalg.lstsq(inputs, logits, rcond=None)[0]
     return solution[:-1], solution[-1]

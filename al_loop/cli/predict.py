@@ -47,19 +47,28 @@ def predict(
         raise click.UsageError("nothing to write: give --out FILE, --overlays FOLDER, or both")
     writer = PredictionWriter(workspace.config.classes, out, overlays)
     model = get_model(workspace, model_id) if model_id else current_model(workspace)
-    files, terminal = photographs_at(photos), Terminal()
+    (files, skipped), terminal = photographs_at(photos), Terminal()
     predictor = Predictor(workspace, model, min_score, say=terminal.line)
     began = time.monotonic()
-    with terminal.progress("predict") as progress:
-        for number, photo in enumerate(predictor.photos(files), start=1):
-            writer.add(photo)
-            progress(number, len(files))
-    writer.close()
+    try:
+        with terminal.progress("predict") as progress:
+            for number, photo in enumerate(predictor.photos(files), start=1):
+                writer.add(photo)
+                progress(number, len(files))
+    except KeyboardInterrupt:
+        raise DataError(
+            f"interrupted: the first {writer.images} of {len(files)} photographs are written. To predict "
+            "all, run the same again with another --out and --overlays"
+        ) from None
+    finally:
+        writer.close()
     seconds = time.monotonic() - began
     say(
         f"{writer.images} photographs, {writer.boxes} boxes of score {min_score:g} or more by {model.id}; "
         f"{writer.images / seconds:.1f} photographs per second"
     )
-    say_files("refused", predictor.refused)
+    if skipped.suffixes:
+        say(f"  {skipped.line()}")
+    say_files("refused", [*skipped.closed, *predictor.refused])
     if not writer.images:
         raise DataError("none of the photographs could be read")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -68,7 +67,12 @@ def frames(path: str, rule: FrameRule) -> Iterator[Frame]:
 
     Raises DataError for a file without readable frames, and at the end of a damaged one, after its frames.
     """
-    _be_quiet()
+    # Imported here, as it is slow: most commands need no videos.
+    import cv2
+
+    # OpenCV and FFmpeg would print what is raised as an error.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.setLogLevel(0)
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():
@@ -100,12 +104,6 @@ def frames(path: str, rule: FrameRule) -> Iterator[Frame]:
         raise DataError("has no frame that can be read")
     if number < _COMPLETE * expected - 1:
         raise DataError(f"is damaged: only {number} of {expected} frames can be read; these are used")
-
-
-def _be_quiet() -> None:
-    """Keep OpenCV and FFmpeg from printing what is raised as an error."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.setLogLevel(0)
 
 
 def add_video(workspace: Workspace, file: FileStat, rule: FrameRule) -> Iterator[IngestReport]:

@@ -19,6 +19,7 @@ from al_loop.labelling.client.failures import UnauthorizedError
 from al_loop.labelling.client.image_serving import ImageServing, LocalFiles
 from al_loop.labelling.client.responses import Json
 from al_loop.labelling.client.task import OutgoingTask
+from al_loop.labelling.gold import gold_of_cycle
 from al_loop.labelling.open_tasks import batch_of, known_project, open_tasks
 from al_loop.labelling.server.environment import VERSION
 from al_loop.labelling.tasks.project import labelling_config
@@ -127,7 +128,7 @@ def check_images(workspace: Workspace, cycle: int, *, repair: bool = False) -> l
     Raises LabelStudioError if a request to the server fails.
     """
     project_id = known_project(workspace)
-    tasks = open_tasks(workspace, cycle)
+    tasks = [*open_tasks(workspace, cycle), *gold_of_cycle(workspace, cycle)]
     if project_id is None or not tasks:
         return []
     connection, serving = connect(workspace)

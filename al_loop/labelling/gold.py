@@ -11,13 +11,13 @@ from numpy.random import Generator
 from al_loop.images.object_cache import changed_files
 from al_loop.images.repository import images_by_id, source_names, validation
 from al_loop.labelling.client.task import Agreement, OutgoingTask, PulledTask
-from al_loop.labelling.open_tasks import NO_BOXES, task_key
+from al_loop.labelling.open_tasks import NO_BOXES, batch_name, task_key
 from al_loop.labelling.tasks.agreement import agreement
 from al_loop.state.database.pick_table import ExpectedPick
+from al_loop.state.stages import output_of_cycle
 from al_loop.state.workspace import Workspace
+from al_loop.structures.picks import AUDIT_REASON
 
-#: The line that people see above a gold task.
-_REASON = "audit: drawn at random"
 #: Stands for the known labels in a comparison: no person has this name.
 _KNOWN = ""
 
@@ -43,15 +43,10 @@ def with_gold(
     ordered = sorted(tasks, key=lambda task: task.rank)
     if not ordered or not gold:
         return ordered
-    files, sources = images_by_id(workspace, gold), source_names(workspace, gold)
-    places = np.linspace(0, len(ordered), len(files) + 2)[1:-1].round().astype(int)
-    for file, place in reversed([*zip(files, places.tolist(), strict=True)]):
-        before = ordered[max(0, place - 1)].uncertainty
-        task = OutgoingTask(
-            task_key(batch, file.id), file.id, file.path, sources[file.id], file.width, file.height,
-            NO_BOXES, before, place, _REASON, blind=True,
-        )  # fmt: skip
-        ordered.insert(place, task)
+    made = _tasks(workspace, batch, gold)
+    places = np.linspace(0, len(ordered), len(made) + 2)[1:-1].round().astype(int).tolist()
+    for task, place in reversed([*zip(made, places, strict=True)]):
+        ordered.insert(place, replace(task, uncertainty=ordered[max(0, place - 1)].uncertainty))
     return [replace(task, rank=rank) for rank, task in enumerate(ordered)]
 
 
@@ -66,15 +61,28 @@ def expected_gold(workspace: Workspace, batch: str, cycle: int, gold: Sequence[s
 
 def compare_gold(workspace: Workspace, tasks: Sequence[PulledTask]) -> Agreement:
     """Return how far the answers to gold tasks agree with the known labels, by person and class."""
-    answered = [task for task in tasks if task.boxes is not None]
-    if not answered:
-        return Agreement()
-    known = {item.image.id: item.boxes for item in validation(workspace)}
+    known = {item.image.id: item.boxes for item in validation(workspace)} if tasks else {}
     total = Agreement()
-    for task in answered:
-        if task.boxes is not None and task.image_id in known:
-            person = task.annotator or "unknown"
-            pair = {person: task.boxes, _KNOWN: known[task.image_id]}
+    for task in tasks:
+        for person, boxes in task.people.items() if task.image_id in known else ():
+            pair = {person: boxes, _KNOWN: known[task.image_id]}
             found = agreement(pair, workspace.config.classes)
             total += replace(found, people={person: found.people[person]})
     return total
+
+
+def gold_of_cycle(workspace: Workspace, cycle: int) -> list[OutgoingTask]:
+    """Return the gold tasks of a cycle that was pushed, without their places in the queue."""
+    gold = output_of_cycle(workspace, cycle, "push").get("gold", ())
+    return _tasks(workspace, batch_name(workspace, cycle), gold)
+
+
+def _tasks(workspace: Workspace, batch: str, gold: Sequence[str]) -> list[OutgoingTask]:
+    files, sources = images_by_id(workspace, gold), source_names(workspace, gold)
+    return [
+        OutgoingTask(
+            task_key(batch, file.id), file.id, file.path, sources[file.id], file.width, file.height,
+            NO_BOXES, 0.0, 0, AUDIT_REASON, blind=True,
+        )
+        for file in files
+    ]  # fmt: skip

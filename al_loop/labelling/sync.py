@@ -15,7 +15,7 @@ from al_loop.labelling.client.client import Connection
 from al_loop.labelling.client.failures import NotFoundError
 from al_loop.labelling.client.image_serving import LocalFiles
 from al_loop.labelling.client.task import Agreement, Edits, OutgoingTask, PulledTask, PushResult, TaskState
-from al_loop.labelling.gold import compare_gold, expected_gold, with_gold
+from al_loop.labelling.gold import compare_gold, expected_gold, gold_of_cycle, with_gold
 from al_loop.labelling.open_tasks import (
     NO_BOXES,
     PROJECT,
@@ -209,7 +209,8 @@ def pull_labels(
     if isinstance(serving, LocalFiles):  # the workspace may have been moved
         # `label-studio check` reports missing images.
         with suppress(LabelStudioError), connection.open() as api:
-            serving.publish(api, project_id, open_tasks(workspace, cycle))
+            tasks = [*open_tasks(workspace, cycle), *gold_of_cycle(workspace, cycle)]
+            serving.publish(api, project_id, tasks)
     return _pull_batch(workspace, cycle, connection, project_id, gold)
 
 
@@ -282,7 +283,7 @@ def _pull_batch(
             _write_answer(workspace, number, task)
         if newest:
             write_fact(store, _newest_change_fact(workspace, project_id), newest)
-    refused = [task for task in (*tasks, *(task for _, task in late)) if task.problem]
+    refused = [task for task in (*tasks, *repeated, *(task for _, task in late)) if task.problem]
     return PullResult(
         late=len(usable),
         counts=dict(Counter(str(task.state) for task in tasks)),

@@ -14,7 +14,7 @@ from al_loop.core.errors import ConfigError, ModelError, WorkspaceError
 from al_loop.structures.boxes import FloatArray, IntArray
 from al_loop.structures.fingerprints import Fingerprints
 from al_loop.structures.images import Float32Array
-from al_loop.structures.picks import Pick
+from al_loop.structures.picks import AUDIT_REASON, Pick
 from al_loop.structures.predictions import ScoredImages
 from strategies import (
     STRATEGIES,
@@ -34,8 +34,6 @@ from strategies import (
 _SAMPLE, _PIECE = 65_536, 1024
 _COMPARED_PER_PICK = 1000  # images among which one is explored
 _SPREAD_PER_PICK = 100  # the same if there are no labelled images
-#: What people see above an image that is drawn at random.
-AUDIT_REASON = "audit: drawn at random, to measure the model"
 _NOVEL, _SPREAD = "different from the labelled images", "no detections, different from the others without"
 
 

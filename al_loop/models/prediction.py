@@ -65,8 +65,12 @@ class Predictor:
         step = _BATCHES * batch
         settings = ScoreSettings(self.min_score, batch, 0, step, precision=precision, masks=config.outlined)
         scorer = BatchScorer(detector, settings, self.say)
-        with ThreadPoolExecutor(default_workers() + 1, "read") as threads:
-            for read in _read_ahead(files, step, threads):
+        # Two pools: what is read ahead must not delay what is decoded now.
+        with (
+            ThreadPoolExecutor(step, "read") as readers,
+            ThreadPoolExecutor(default_workers() + 1) as threads,
+        ):
+            for read in _read_ahead(files, step, readers):
                 images = self._readable(read)
                 sizes = [ImageFile(name, Path(file), i.width, i.height) for name, (file, i) in images.items()]
                 reader = Reader.of(detector.config, files={name: i.data for name, (_, i) in images.items()})
@@ -98,8 +102,8 @@ def _boxes(item: Prediction, image: PreparedImage) -> Boxes:
     return item.boxes if item.masks is None else with_masks(item.boxes, item.masks, image.width, image.height)
 
 
-def photographs_at(places: Sequence[str]) -> list[str]:
-    """Return the photographs of files, folders, globs and URLs, each once.
+def photographs_at(places: Sequence[str]) -> tuple[list[str], SkippedFiles]:
+    """Return the photographs of files, folders, globs and URLs, each once, and what is skipped there.
 
     Raises DataError if there are none.
     """
@@ -108,18 +112,18 @@ def photographs_at(places: Sequence[str]) -> list[str]:
     if not found:
         hint = f" ({skipped.line()})" if skipped.suffixes else ""
         raise DataError(f"no photographs at {', '.join(places)}{hint}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)), skipped
 
 
 def _read_ahead(
-    files: Sequence[str], step: int, threads: ThreadPoolExecutor
+    files: Sequence[str], step: int, readers: ThreadPoolExecutor
 ) -> Iterator[list[tuple[str, Future[PreparedImage]]]]:
-    """Yield parts of the files, while threads read the next part."""
+    """Yield parts of the files, while the next part is read."""
     ahead: list[tuple[str, Future[PreparedImage]]] = []
     for start in range(0, len(files) + step, step):
         now = ahead
         ahead = [
-            (name_as_text(masked(file)), threads.submit(_prepared, file))
+            (name_as_text(masked(file)), readers.submit(_prepared, file))
             for file in files[start : start + step]
         ]
         if now:

@@ -20,8 +20,8 @@ class PredictionWriter:
     """Writes predictions.
 
     out: COCO file; written by `close`. None: no file.
-    overlays: folder of JPEGs. None: no pictures.
-    Raises DataError if the file exists, or cannot be written.
+    overlays: new or empty folder of JPEGs. None: no pictures.
+    Raises DataError if the file exists, if the folder holds files, or if they cannot be written.
     """
 
     classes: Sequence[str]
@@ -41,6 +41,8 @@ class PredictionWriter:
             for folder in (self.overlays, self.out and self.out.absolute().parent):
                 if folder is not None:
                     folder.mkdir(parents=True, exist_ok=True)
+            if self.overlays is not None and any(self.overlays.iterdir()):
+                raise DataError(f"{self.overlays} is not empty: choose another folder for the pictures")
         except OSError as error:
             raise DataError(f"the predictions cannot be written: {error}") from None
 

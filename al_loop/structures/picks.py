@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What people see above an image that is drawn at random.
+AUDIT_REASON = "audit: drawn at random, to measure the model"
+
 
 @dataclass(frozen=True)
 class Pick:

@@ -49,21 +49,21 @@ def test_they_lie_between_the_others(filled: Workspace, tmp_path: Path) -> None:
 def test_answers_are_compared_with_the_known_labels(filled: Workspace) -> None:
     first, second, third, _ = validation(filled)
 
-    def answer(image: str, boxes: Boxes | None, person: str) -> PulledTask:
-        return PulledTask("k", image, 1, TaskState.LABELLED, boxes=boxes, annotator=person)
+    def answer(image: str, **people: Boxes) -> PulledTask:
+        return PulledTask("k", image, 1, TaskState.LABELLED, people=people)
 
     wrong = Boxes(second.boxes.xyxy, 1 - second.boxes.labels)
     found = compare_gold(
         filled,
         [
-            answer(first.image.id, first.boxes, "ada"),
-            answer(second.image.id, wrong, "bob"),
-            answer(third.image.id, None, "bob"),
+            answer(first.image.id, ada=first.boxes),
+            answer(second.image.id, bob=wrong, ada=second.boxes),
+            answer(third.image.id),
         ],
     )
-    assert found.people == {"ada": (4, 4), "bob": (0, 4)}
-    assert found.classes == {"bolt": (2, 4), "nut": (2, 4)}
-    assert str(found) == "50 % of the objects (bob 0 %, ada 100 %; bolt 50 %, nut 50 %)"
+    assert found.people == {"ada": (8, 8), "bob": (0, 4)}
+    assert found.classes == {"bolt": (4, 6), "nut": (4, 6)}
+    assert str(found) == "67 % of the objects (bob 0 %, ada 100 %; bolt 67 %, nut 67 %)"
 
 
 @pytest.mark.server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_the_boxes_are_those_of_the_pool(
 ) -> None:
     """The same photographs, predicted in parts, and scored in the workspace."""
     monkeypatch.setattr(prediction, "_BATCHES", 2)
-    found = predicted(ready, photographs_at([str(photos)]))
+    found = predicted(ready, photographs_at([str(photos)])[0])
     assert [Path(photo.file).name for photo in found] == [*(f"{n}.png" for n in range(10)), "turned.jpg"]
     assert (found[-1].image.width, found[-1].image.height) == (96, 64)
     add_images(ready, [photos])
@@ -120,6 +121,36 @@ def test_pictures_of_the_same_name_are_all_kept(ready: Workspace, photos: Path, 
     draw(96, 64, [], seed=99).save(other / "1.png")
     run(ready, photos / "1.png", other / "1.png", "--overlays", tmp_path / "drawn")
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["1-2.jpg", "1.jpg"]
+
+
+def test_no_file_is_overwritten(ready: Workspace, photos: Path) -> None:
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    done = run(ready, photos, "--overlays", photos)
+    assert "is not empty: choose another folder" in str(done.exception)
+    assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_what_was_predicted_before_an_interruption_is_written(
+    ready: Workspace, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Predictor.photos
+
+    def interrupted(self: Predictor, files: list[str]) -> Iterator[PredictedPhoto]:
+        for number, photo in enumerate(whole(self, files)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield photo
+
+    monkeypatch.setattr(Predictor, "photos", interrupted)
+    done = run(ready, photos, "--out", tmp_path / "some.json")
+    assert "interrupted: the first 3 of 12 photographs are written" in str(done.exception)
+    assert len(json.loads((tmp_path / "some.json").read_text())["images"]) == 3
+
+
+def test_what_is_skipped_is_told(ready: Workspace, photos: Path, tmp_path: Path) -> None:
+    (photos / "phone.heic").write_bytes(b"")
+    done = run(ready, photos, "--out", tmp_path / "x.json")
+    assert "passed over: 1 .heic" in done.output
 
 
 def test_bad_input_is_one_sentence(ready: Workspace, photos: Path, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ class PulledTask:
     note: one sentence if the answer is used, but not as it is.
     agreement: of the people who have labelled it; None for a single one.
     awaited: number of further people who have to answer.
+    people: the boxes of each person who has submitted an answer, by name.
     """
 
     key: str
@@ -154,6 +155,7 @@ class PulledTask:
     edits: Edits | None = None
     agreement: Agreement | None = None
     awaited: int = 0
+    people: Mapping[str, Boxes] = field(default_factory=dict)
     problem: str | None = None
     note: str | None = None
     url: str | None = None

@@ -190,13 +190,13 @@ class _Reader:
         if several and rules.policy.rule == "consensus":
             boxes = agreement.consensus(boxes_of_people)
         names = [item.author(self.users) or "unknown" for item in people]
-        by_person = dict(zip(names, boxes_of_people, strict=several))
+        by_person = dict(zip(names, boxes_of_people if several else [boxes], strict=True))
         agreed = agreement.agreement(by_person, rules.classes) if several else None
         blind = bool(task.data.get(BLIND))
         edits = None if blind else count_edits(_proposed_regions(task, annotation), annotation.result, size)
         state = TaskState.LABELLED if len(boxes) else TaskState.EMPTY
         known["note"] = crossing_note(annotation.result) if boxes.outlines else None
-        return PulledTask(**known, state=state, boxes=boxes, edits=edits, agreement=agreed)
+        return PulledTask(**known, state=state, boxes=boxes, edits=edits, agreement=agreed, people=by_person)
 
     def _awaited(self, task: _Task) -> int:
         """Return the number of people who still have to answer a task. A skip is an answer."""
