@@ -27,7 +27,7 @@ from al_loop.state.model_registry import current_model
 from al_loop.state.workspace import Workspace, open_workspace
 from al_loop.structures.boxes import iou
 
-pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.train, needs_chromium]
+pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.train, pytest.mark.slow, needs_chromium]
 
 SIZE = (96, 64)
 SETTINGS = """
