@@ -53,7 +53,9 @@ def pool() -> None:
 @click.option("--decode", is_flag=True, help="Decode every image: slower, but finds damage inside.")
 @click.option("--healthy", is_flag=True, help="Label them as empty: photographs without any object.")
 @click.option(
-    "--every", type=click.FloatRange(0, min_open=True), help="Of videos, add a frame in so many seconds."
+    "--every",
+    type=click.FloatRange(0, 86_400, min_open=True),
+    help="Of videos, add a frame in so many seconds.",
 )
 @click.option("--changed", is_flag=True, help="Of videos, add each frame that shows another picture.")
 @with_locked_workspace

@@ -46,7 +46,8 @@ def old_workspace(root: Path, text: str = OLD_TOML) -> Path:
     workspace = init_workspace(root, ("a", "b"))
     for table, column in (("cycles", "validation_images"), ("picks", "validation")):  # of later versions
         workspace.store.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    workspace.store.execute("DROP TABLE verdicts")
+    for table in ("verdicts", "fingerprints"):
+        workspace.store.execute(f"DROP TABLE {table}")
     workspace.store.execute(f"PRAGMA user_version = {SETTINGS_RENAMED - 1}")
     workspace.store.close()
     (root / "al-loop.toml").write_text(text)
@@ -121,7 +122,8 @@ def test_settings_go_to_the_old_names_and_back() -> None:
     old = with_old_names(plain)
     assert {"explore", "audit"} < old["cycle"].keys()
     assert with_new_names(old) == plain
-    del old["cycle"]["validation_images"], old["cycle"]["cost"]  # unknown to 0.1
+    for name in ("validation_images", "cost", "near_duplicates"):  # unknown to 0.1
+        del old["cycle"][name]
     assert hashed(Config(classes=("a",)), "cycle") == old["cycle"]
     plain["train"].update(epochs=50, val_every=1)
     trained = with_old_names(plain)["train"]
