@@ -31,7 +31,11 @@ print(resident() - before)
 
 @pytest.mark.parametrize(
     ("told", "kept"),
-    [({}, True), ({"MALLOC_ARENA_MAX": "2"}, False), ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, False)],
+    [
+        ({}, True),
+        ({"MALLOC_ARENA_MAX": "2"}, False),
+        pytest.param({"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, False, marks=pytest.mark.slow),
+    ],
 )  # fmt: skip
 def test_pages_are_kept_unless_the_user_says_otherwise(told: dict[str, str], kept: bool) -> None:
     plain = {

@@ -117,6 +117,7 @@ def test_many_files_without_a_row_are_taken_in_again(
     """As after an older database was restored."""
     for name in ("al_loop.state.leftovers", "al_loop.doctor.images"):
         monkeypatch.setattr(f"{name}.BATCH", 3)
+    sql(well, "DELETE FROM fingerprints")
     sql(
         well,
         "DELETE FROM images WHERE role = 'pool' AND id NOT IN (SELECT image_id FROM labels) AND id NOT IN "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +147,17 @@ class AnnotationPage:
 
     def choose(self, key: str) -> None:
         """Press the key of a label, and wait until it is chosen and its tool is there."""
-        self.page.keyboard.press(key)
-        self.page.wait_for_function(f"() => ({_CHOSEN})().join() === '{key}'")
-        self.page.wait_for_timeout(500)
+        from playwright.sync_api import TimeoutError as NotYetError
+
+        chosen = f"() => ({_CHOSEN})().join() === '{key}'"
+        for _ in range(5):  # a page that is busy hears no key
+            self.page.keyboard.press(key)
+            with suppress(NotYetError):
+                self.page.wait_for_function(chosen, timeout=5000)
+            if self.page.evaluate(chosen):
+                self.page.wait_for_timeout(500)
+                return
+        raise AssertionError(f"key {key} was pressed five times, and its label is not chosen")
 
     def tool(self, key: str, name: str) -> None:
         """Press the key of a tool, and wait until it is chosen."""

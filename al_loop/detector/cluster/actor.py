@@ -139,11 +139,7 @@ class ScoringActor:
         result = ShardResult([], [], [])
         reader = Reader.of(self._detector.config, settings.augmentation, files)
         for loaded in reader.read_ahead(shard, self._threads):
-            for part in self._scorer.parts(loaded):
-                try:
-                    result.predictions.extend(self._scorer.predict(*part))
-                except torch.OutOfMemoryError:
-                    self._scorer.exceeded = True
+            result.predictions.extend(self._scorer.predictions(loaded))
             result.unreadable.extend(loaded.unreadable)
         result.notes.extend(self._notes)
         self._notes.clear()

@@ -95,7 +95,11 @@ def score_images(
     shard_predictions: list[Prediction] = []
     scorer = BatchScorer(detector, settings, say)
     for number, loaded in enumerate(_read(detector.config, batches, settings), 1):
-        shard_predictions += scorer.predictions(loaded)
+        for part in scorer.parts(loaded):
+            try:
+                shard_predictions += scorer.predict(*part)
+            except torch.OutOfMemoryError:
+                scorer.exceeded = True
         unreadable += loaded.unreadable
         if number in last_of_shard:
             check()

@@ -186,6 +186,7 @@ def test_a_training_that_fails_leaves_the_other_cells(
     assert [(row["schedule"], row["ap"], row["seconds_train"]) for row in rows] == [("pretrain", "", "")]
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_every_schedule_takes_as_many_steps(
     spec: BenchmarkSpec, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

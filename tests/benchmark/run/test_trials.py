@@ -54,7 +54,7 @@ def test_an_executor_gives_one_count_one_bar_and_rows_in_order() -> None:
 @pytest.mark.parametrize(
     ("kind", "execution"),
     [
-        pytest.param("strategies", {"jobs": 2}, id="processes"),
+        pytest.param("strategies", {"jobs": 2}, id="processes", marks=pytest.mark.slow),
         pytest.param("mix", {"jobs": 2}, id="processes-mix", marks=pytest.mark.slow),
         pytest.param("strategies", {"ray": "local", "jobs": 1}, id="ray", marks=pytest.mark.slow),
     ],

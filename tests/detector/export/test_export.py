@@ -193,6 +193,7 @@ def test_a_file_that_does_not_agree_is_not_kept(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_auto_falls_back_and_says_why(
     lively: Detector, pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,9 @@ def few(sets: Any) -> Any:
 
 
 @pytest.mark.train
-@pytest.mark.parametrize(("soft", "precision"), [(False, None), (True, "bf16")])
+@pytest.mark.parametrize(
+    ("soft", "precision"), [(False, None), pytest.param(True, "bf16", marks=pytest.mark.slow)]
+)
 def test_a_good_teacher_holds_what_the_model_knows(
     trained: Any, few: Any, sets: Any, config: Any, tmp_path: Path, soft: bool, precision: str | None
 ) -> None:
@@ -42,6 +44,7 @@ def test_a_good_teacher_holds_what_the_model_knows(
     assert result.best_ap > 0.8 * start.best_ap
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_a_killed_training_goes_on(
     few: Any, sets: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,7 @@ def gone(folder: Path, seconds: float = 20.0) -> bool:
     return not processes(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_two_processes_train_as_one_does(even: Any, sets: Any, tmp_path: Path) -> None:
     """Validated after every six steps, and after the last."""

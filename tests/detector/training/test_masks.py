@@ -194,6 +194,7 @@ def hard_job(config: Any, outlined: Any, folder: Path, steps: int) -> Any:
     return replace(job, unlabelled=part, rendered=outlined[0][6:8])
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_a_killed_training_of_masks_ends_as_one_without_a_kill(
     masked_config: Any, outlined: Any, tmp_path: Path

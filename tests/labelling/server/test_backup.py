@@ -104,6 +104,7 @@ def _changed(good: Path, bad: Path, harm: str) -> None:
             target.addfile(out, io.BytesIO(b"x"))
 
 
+@pytest.mark.slow
 def test_another_version_is_started_after_a_backup(
     label_studio: Running, second: Path, tmp_path: Path
 ) -> None:

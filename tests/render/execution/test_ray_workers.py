@@ -41,6 +41,7 @@ def files(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_two_nodes_render_the_same_bytes_as_this_process_though_one_is_lost(
     tmp_path: Path, two_nodes: str
 ) -> None:
