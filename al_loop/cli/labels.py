@@ -59,7 +59,7 @@ def check(workspace: Workspace, cycle: int | None, limit: int) -> None:
 def verify(workspace: Workspace, names: tuple[str, ...], count: int, port: int | None) -> None:
     """Verify single boxes of the model on a local page: right, wrong, another class, or off.
 
-    The next cycle learns the right ones. The rest of their images stays unknown: it is no background.
+    The next cycle learns the right ones. Other boxes of the model on their images stay unknown.
     """
     from al_loop.labelling.verification.page import Page
     from al_loop.loop.verification import Session, choose_questions
