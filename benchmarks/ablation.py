@@ -27,7 +27,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from measuring import Results, class_names, interval, labelled_images, random_order, scored_by
+from measuring import (
+    Results,
+    class_names,
+    interval,
+    labelled_images,
+    random_order,
+    scored_by,
+    trial_parser,
+)
 from mmengine.config import Config
 from plain_mmdet import MmdetTraining, train_with_mmdet, usual
 
@@ -197,17 +205,8 @@ def report(rows: Sequence[dict[str, Any]], column: str, names: Sequence[str], ba
 
 def main() -> None:
     """Run the trainings that are missing, and print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--labels", type=int, default=25)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--config", default="lite")
-    parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
-    parser.add_argument("--start", type=Path, help="Weights to start from. Default: ImageNet's.")
+    parser = trial_parser(__doc__.splitlines()[0])
     parser.add_argument("--rendered", type=Path, help="COCO file for train.replay and copy_paste.")
-    parser.add_argument("--workers", type=int, help="Decoding processes.")
-    parser.add_argument("--base", default="", help="Settings of all trainings: key=value,...")
     parser.add_argument("--variant", action="append", default=[], help="Settings to change: key=value,...")
     args = parser.parse_args()
     results = Results(args.work)

@@ -155,6 +155,21 @@ def random_order(count: int, seed: int) -> list[int]:
     return [int(i) for i in np.random.default_rng(seed).permutation(count)]
 
 
+def trial_parser(description: str) -> argparse.ArgumentParser:
+    """Return the options of trainings that are compared."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--labels", type=int, default=25)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", default="lite")
+    parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
+    parser.add_argument("--start", type=Path, help="Weights to start from. Default: ImageNet's.")
+    parser.add_argument("--workers", type=int, help="Decoding processes.")
+    parser.add_argument("--base", default="", help="Settings of all trainings: key=value,...")
+    return parser
+
+
 def parser_of_a_model(description: str, trained: int) -> argparse.ArgumentParser:
     """Return the options that name a set of photographs and a trained model.
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ablation import show
-from measuring import scored_by
+from measuring import scored_by, trial_parser
 from msgspec import structs
-from trials import first_job, run_trials, trial_parser
+from trials import first_job, run_trials
 
 from al_loop.core.training_config import SelfTrainingConfig
 from al_loop.detector.checkpoint import read_weights, write_weights

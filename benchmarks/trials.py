@@ -23,21 +23,6 @@ from al_loop.structures.images import LabelledImage
 Run = Callable[[argparse.Namespace, Path, int, str], dict[str, Any]]
 
 
-def trial_parser(description: str) -> argparse.ArgumentParser:
-    """Return the options that all trials have."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--labels", type=int, default=25)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--config", default="lite")
-    parser.add_argument("--size", type=int, nargs=2, help="Width and height of the model's input, px.")
-    parser.add_argument("--start", type=Path, help="Weights to start from. Default: ImageNet's.")
-    parser.add_argument("--workers", type=int, help="Decoding processes.")
-    parser.add_argument("--base", default="", help="Settings of all trainings: train.KEY=value,...")
-    return parser
-
-
 def first_job(
     args: argparse.Namespace, data: Path, seed: int
 ) -> tuple[TrainingJob, list[LabelledImage], Sequence[LabelledImage]]:

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 from ablation import show
-from measuring import scored_by
-from trials import first_job, run_trials, trial_parser
+from measuring import scored_by, trial_parser
+from trials import first_job, run_trials
 
 from al_loop.detector.checkpoint import read_weights, write_weights
 from al_loop.detector.training.job import TrainingJob

@@ -17,8 +17,8 @@ from al_loop.core.urls import masked
 from al_loop.images.healthy import HealthyReport, label_as_empty
 from al_loop.images.ingest import IngestBatch, IngestReport, prepare_image
 from al_loop.images.object_stores import read
-from al_loop.images.sources import GONE, FileStat, SkippedFiles, files_at, is_url
-from al_loop.images.videos import FrameRule, add_video, is_video, split_videos
+from al_loop.images.sources import GONE, SUFFIXES, VIDEOS, FileStat, SkippedFiles, files_at, is_url
+from al_loop.images.videos import FrameRule, add_video, is_video
 from al_loop.state.database.inbox_table import InboxRow, find_seen, write_seen
 from al_loop.state.workspace import Workspace, now
 from render.core.tempdirs import scratch_folder
@@ -35,6 +35,7 @@ _TRANSIENT = {
     errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY,
 }  # fmt: skip
 _FETCHED = 16  # objects at a time: stores have a high latency
+_NOT_READ = "is a video in an object store: copy it to this machine"
 _NO_RULE = "is a video: to add its frames, give --every SECONDS or --changed"
 _TAKEN = ("taken",)  # state of files that are in the pool
 
@@ -73,20 +74,29 @@ def add_sources(
     healthy: label them as empty, also those that are in the pool already. All files are read for this.
     Raises DataError if there are no files, before anything is added.
     """
-    skipped, unused = SkippedFiles(), [] if frames else [place for place in places if is_video(place)]
-    videos, places = split_videos(places)
-    videos = videos if frames else []
-    total = len(videos) + sum(1 for place in places for _ in list_files(place, skipped))
+    skipped, videos, total = SkippedFiles(), list[FileStat](), 0
+    for place in places:
+        for file in list_files(place, skipped):
+            total += not is_video(file.path)
+            if is_video(file.path):
+                videos.append(file)
+        if frames and not is_url(place):
+            videos += list_files(place, SkippedFiles(), VIDEOS)
+    found = [file for file in dict.fromkeys(videos) if is_video(file.path)]
+    videos = [file for file in found if frames and not is_url(file.path)]
+    reason = _NOT_READ if frames else _NO_RULE
+    unused = [(file.name, reason) for file in found if file not in videos]
+    total += len(videos)
     if not total and not skipped.closed and not unused:
         raise DataError(
             f"no image files in {', '.join(places)}: expected JPEG, PNG, WebP, BMP or TIFF"
             f"{'; ' if skipped.suffixes else ''}{skipped.line()}"
         )
     skipped = skipped.without_videos() if frames else skipped
-    closed = [*skipped.closed, *((place, _NO_RULE) for place in unused)]
+    closed = [*skipped.closed, *unused]
     summary = ImportSummary(refused=len(closed), reasons=closed[:NAMED], skipped=skipped)
     done, ids, skip = 0, list[str](), () if healthy else _TAKEN
-    files = (file for place in places for file in list_files(place))
+    files = (file for place in places for file in list_files(place) if not is_video(file.path))
     of_videos = _frames(workspace, videos, frames, skip) if frames else ()
     for report in chain(import_files(workspace, files, decode=decode, skip=skip), of_videos):
         summary.added += len(report.added)
@@ -122,10 +132,12 @@ def _frames(
             note(workspace, known, "refused" if refused else "taken")
 
 
-def list_files(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
+def list_files(
+    place: str, skipped: SkippedFiles | None = None, suffixes: tuple[str, ...] = SUFFIXES
+) -> Iterator[FileStat]:
     """Yield files as `files_at` does. Raises DataError if the place does not exist or cannot be listed."""
     try:
-        yield from files_at(place, skipped)
+        yield from files_at(place, skipped, suffixes)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"nothing at {place.strip() or repr(place)}: expected files, folders, a glob such as "

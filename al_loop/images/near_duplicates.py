@@ -64,17 +64,20 @@ def find_near_duplicates(workspace: Workspace, on_progress: Progress | None = No
     return NearDuplicates([[pool[row] for row in group] for group in groups], alike.images, unread)
 
 
-def like_evaluation(workspace: Workspace, on_progress: Progress | None = None) -> LikeEvaluation:
+def like_evaluation(
+    workspace: Workspace, on_progress: Progress | None = None, *, fetch: bool = True
+) -> LikeEvaluation:
     """Return the images of the pool that are like an evaluation image.
 
+    fetch: see `add_fingerprints`.
     Of more than _MOST_NEW images of the pool without a fingerprint, none is decoded.
     """
     pool, evaluation = pool_ids(workspace.store), sorted(images_in_sets(workspace.store))
     if not evaluation:
         return LikeEvaluation({}, 0)
-    add_fingerprints(workspace, evaluation, on_progress)
+    add_fingerprints(workspace, evaluation, on_progress, fetch=fetch)
     if len(fingerprint_table.without_fingerprint(workspace.store, pool)) <= _MOST_NEW:
-        add_fingerprints(workspace, pool, on_progress)
+        add_fingerprints(workspace, pool, on_progress, fetch=fetch)
     ours, theirs = stored_fingerprints(workspace, pool), stored_fingerprints(workspace, evaluation)
     first = ours.first_near(theirs)
     images = {pool[row]: evaluation[first[row]] for row in np.flatnonzero(first >= 0).tolist()}

@@ -78,11 +78,14 @@ class SkippedFiles:
         return any(suffix not in VIDEOS for suffix in self.suffixes)
 
 
-def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileStat]:
+def files_at(
+    place: str, skipped: SkippedFiles | None = None, suffixes: tuple[str, ...] = SUFFIXES
+) -> Iterator[FileStat]:
     """Yield the image files of a folder and its subfolders, a glob, or a URL, sorted by name.
 
     A file given by its own name is yielded whatever its suffix. Broken links, named pipes and devices with
     the name of an image are yielded, too: the code that reads them reports the problem.
+    suffixes: of the files that are yielded of a folder or glob of this machine.
     Raises OSError if the place does not exist or cannot be listed, and the errors of `list_objects`.
     """
     skipped = SkippedFiles() if skipped is None else skipped
@@ -93,9 +96,9 @@ def files_at(place: str, skipped: SkippedFiles | None = None) -> Iterator[FileSt
         return
     place = _local(place)
     if os.path.isdir(place):
-        yield from _walk(place, skipped)
+        yield from _walk(place, skipped, suffixes)
     elif glob.has_magic(place) and not os.path.lexists(place):
-        yield from _matches(place, skipped)
+        yield from _matches(place, skipped, suffixes)
     else:
         os.lstat(place)  # raises OSError if the place does not exist
         yield from filter(None, [_stat(place)])
@@ -115,15 +118,15 @@ def _local(place: str) -> str:
     return os.path.abspath(os.path.expanduser(plain))
 
 
-def _matches(pattern: str, skipped: SkippedFiles) -> Iterator[FileStat]:
+def _matches(pattern: str, skipped: SkippedFiles, suffixes: tuple[str, ...]) -> Iterator[FileStat]:
     searched: set[str] = set()
     for match in sorted(_expand(pattern)):
         if any(parent in searched for parent in map(str, Path(match).parents)):
             continue  # it is below a folder that was listed
         if os.path.isdir(match):
             searched.add(match)
-            yield from _walk(match, skipped)
-        elif _wanted(match, skipped) and (file := _stat(match)):
+            yield from _walk(match, skipped, suffixes)
+        elif _wanted(match, skipped, suffixes) and (file := _stat(match)):
             yield file
 
 
@@ -141,8 +144,8 @@ def _expand(pattern: str) -> Iterator[str]:
             yield str(match)
 
 
-def _walk(folder: str, skipped: SkippedFiles) -> Iterator[FileStat]:
-    """Yield the image files below a folder, with one system call per file."""
+def _walk(folder: str, skipped: SkippedFiles, suffixes: tuple[str, ...]) -> Iterator[FileStat]:
+    """Yield the files with these suffixes below a folder, with one system call per file."""
     pending = [_entries(folder)]
     while pending:
         entry = next(pending[-1], None)
@@ -153,7 +156,9 @@ def _walk(folder: str, skipped: SkippedFiles) -> Iterator[FileStat]:
                 pending.append(_entries(entry.path))
             except OSError as error:
                 skipped.closed.append((name_as_text(entry.path), f"cannot be listed ({error.strerror})"))
-        elif not entry.name.startswith(".") and _wanted(entry.name, skipped) and (file := _stat(entry)):
+        elif entry.name.startswith(".") or not _wanted(entry.name, skipped, suffixes):
+            continue
+        elif (file := _stat(entry)) is not None:
             yield file
 
 
@@ -162,9 +167,9 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
         return iter(sorted(entries, key=lambda e: e.name))
 
 
-def _wanted(name: str, skipped: SkippedFiles) -> bool:
+def _wanted(name: str, skipped: SkippedFiles, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     lower = name.lower()
-    if lower.endswith(SUFFIXES):
+    if lower.endswith(suffixes):
         return True
     suffix = os.path.splitext(lower)[1]
     if suffix in _OTHERS or suffix in VIDEOS:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -51,15 +50,6 @@ class Frame:
 def is_video(path: str) -> bool:
     """Whether a file has the suffix of a video."""
     return path.lower().endswith(VIDEOS)
-
-
-def videos_at(place: str) -> list[FileStat]:
-    """Return the videos of a folder and its subfolders, sorted; or the file itself, if it is a video."""
-    paths = [place] if is_video(place) and os.path.isfile(place) else []
-    if os.path.isdir(place):
-        paths = sorted(str(path) for path in Path(place).rglob("*") if path.is_file() and is_video(path.name))
-    stats = [(os.path.abspath(path), os.stat(path)) for path in paths]
-    return [FileStat(path, stat.st_size, str(stat.st_mtime_ns), stat.st_mtime) for path, stat in stats]
 
 
 def frames(path: str, rule: FrameRule) -> Iterator[Frame]:
@@ -125,9 +115,3 @@ def add_video(workspace: Workspace, file: FileStat, rule: FrameRule) -> Iterator
     except DataError as error:
         report.refused.append((file.name, str(error)))
     yield stored()
-
-
-def split_videos(places: Sequence[str]) -> tuple[list[FileStat], list[str]]:
-    """Return the videos at places, and the places that are no videos themselves."""
-    videos = [video for place in places for video in videos_at(place)]
-    return list(dict.fromkeys(videos)), [place for place in places if not is_video(place)]

@@ -241,19 +241,20 @@ def _exploit(
     options = {name: getattr(settings, name) for name in strategy.options}
     left, chosen = np.ones(len(candidates), dtype=bool), list(taken)
     left[chosen] = False
-    open_ones, known, more = left.copy(), candidates, 1
+    open_ones, factor = left.copy(), 1
     if fingerprints is not None:
         open_ones &= ~fingerprints.near(chosen)
     while (missing := k - len(chosen)) > 0:
         rest = np.flatnonzero(open_ones if open_ones.any() else left)
-        count = min(more * missing, len(rest))
+        known = candidates if factor == 1 else _with_labelled(candidates, chosen)
+        count = min(factor * missing, len(rest))
         new = [int(rest[i]) for i in strategy.select(known.subset(rest), count, rng, **options)]
         if fingerprints is not None and open_ones.any():
             new = fingerprints.distinct(new)[:missing]
             open_ones &= ~fingerprints.near(new)
         chosen += new[:missing]
         left[new[:missing]] = False
-        more, known = 2 * more, _with_labelled(candidates, chosen)
+        factor *= 2
     return chosen[len(taken) :]
 
 

@@ -156,7 +156,7 @@ def _compare(workspace: Workspace, ids: Sequence[str], reporter: Reporter) -> li
     """
     with reporter.progress("compare images") as progress:
         add_fingerprints(workspace, ids, progress, fetch=False)
-        alike = like_evaluation(workspace, progress).images
+        alike = like_evaluation(workspace, progress, fetch=False).images
     if alike:
         reporter.line(f"  note: {len(alike)} images are like evaluation images: al-loop pool duplicates")
     uncompared = without_fingerprint(workspace.store, ids)

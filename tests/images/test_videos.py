@@ -93,3 +93,12 @@ def test_without_a_rule_videos_are_passed_over(workspace: Workspace, clip: Path)
     cv2.imwrite(str(clip.with_name("photo.png")), scene(7))
     assert "1 added, 0 known already, 0 refused" in add(str(clip.parent))
     assert "3 added, 1 known already, 0 refused" in add(str(clip.parent), "--changed")
+
+
+def test_videos_are_found_as_photographs_are(workspace: Workspace, clip: Path) -> None:
+    """By a glob; not in hidden files; and what is not there is one sentence."""
+    clip.with_name(".hidden.avi").write_bytes(clip.read_bytes())
+    found = add_sources(workspace, [str(clip.parent / "*.avi"), str(clip)], frames=FrameRule(2.0))
+    assert (found.added, found.known, found.refused) == (3, 0, 0)
+    with pytest.raises(DataError, match=r"nothing at .*gone\.mp4"):
+        add_sources(workspace, [str(clip.with_name("gone.mp4"))], frames=FrameRule(2.0))
